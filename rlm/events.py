@@ -1,0 +1,62 @@
+"""The events of a run: the single source of progress display, traces, metrics and exports.
+
+An event is a plain dict (no object per call on the hot path) with the common fields
+
+    type      one of the names below
+    seq       1, 2, 3 … within the run
+    ts        seconds since the epoch
+    run_id
+
+and the fields of its type. Sizes are characters, durations seconds, tokens as the endpoint reported.
+
+    run.started       schema_version, question, model, sub_model, sandbox, depth, limits, inputs
+    kernel.started    sandbox, seconds
+    kernel.died       reason, detail
+    kernel.restarted  lost, seconds
+    turn.started      turn, max_turns
+    root.completed    turn, text, code, reminder, input_tokens, output_tokens, estimated, seconds, attempts
+    cell.started      turn, code
+    cell.completed    turn, status, output, omitted, error, seconds, active_seconds, variables, notices
+    batch.started     batch, size, model
+    call.completed    batch, index, key, prompt, text | error, model, input_tokens, output_tokens,
+                      estimated, cached, seconds, attempts
+    batch.completed   batch, ok, failed, cached, cancelled, seconds
+    answer.changed    version, content, ready
+    notice            text              something the user should know
+    protocol.error    detail            the sandbox broke the wire protocol
+    run.completed     result            the object of `RunResult.to_dict()`
+
+A live display also gets `root.delta` (turn, text): it is not written to the trace.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+Event = dict[str, Any]
+Sink = Callable[[Event], None]
+
+TRANSIENT = frozenset({"root.delta"})
+"""Shown live, never written down."""
+
+
+class EventLog:
+    """Numbers and stamps events and hands each to every sink, in order, on the caller's thread."""
+
+    def __init__(self, run_id: str, *sinks: Sink) -> None:
+        self.run_id = run_id
+        self._sinks = list(sinks)
+        self._seq = 0
+
+    def add_sink(self, sink: Sink) -> None:
+        self._sinks.append(sink)
+
+    def emit(self, type_: str, /, **fields: Any) -> None:
+        self._seq += 1
+        event: Event = {"type": type_, "seq": self._seq, "ts": time.time(), "run_id": self.run_id, **fields}
+        for sink in self._sinks:
+            sink(event)
