@@ -248,5 +248,43 @@ class Launcher(Protocol):
     async def launch(self, spec: SandboxSpec) -> Process: ...
 
 
+# --- sub-calls: what the bridge hands over, and gets back ---------------------------------------
+
+Item = tuple[int, dict[str, Any]]
+"""The outcome of one prompt: its index, and either
+`{"text", "model", "input_tokens", "output_tokens", "cached"}` or `{"error": {"kind", "message"}}`
+with a kind of `budget, too_long, timeout, endpoint, auth, cancelled, invalid`."""
+
+Deliver = Callable[[list[Item]], None]
+"""Takes outcomes, in any order, as they arrive; each was recorded before it is delivered."""
+
+
+class OpenBatch(Protocol):
+    """One `llm_batch` of the guest, while its prompts arrive and its outcomes go back."""
+
+    def add(self, index: int, prompt: Any) -> None:
+        """Accept one prompt (hostile JSON: a string, a message list, or an object) and start on it.
+
+        A prompt that is not usable becomes a `CallError` item of kind `invalid`; never raises.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Stop what runs; every prompt without an outcome gets one of kind `cancelled`."""
+        ...
+
+    async def wait(self) -> None:
+        """Returns when every one of the batch's prompts has an outcome that was delivered."""
+        ...
+
+
+class SubCalls(Protocol):
+    """The scheduler of sub-calls, as the bridge sees it: one per run tree."""
+
+    def open_batch(self, size: int, options: Mapping[str, Any], deliver: Deliver) -> OpenBatch:
+        """`options` is hostile JSON. Raises `ValueError` with a message for the model if unusable."""
+        ...
+
+
 Handler = Callable[[Mapping[str, Any]], Awaitable[Any]]
-"""Serves one request of the guest; what it returns goes back as JSON."""
+"""Serves one other request of the guest; what it returns goes back as JSON."""
