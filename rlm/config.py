@@ -1,0 +1,140 @@
+"""`Settings`: every option of a run, with its default; the docstring under each field is also its `--help`.
+
+`Settings` itself reads nothing: it checks the values that it is given. `rlm.layers.load_settings`
+gathers them from flags, environment and files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+
+
+def parse_size(value: Any) -> Any:
+    """`"4g"`, `"512 MiB"`, `1073741824` -> bytes; units are powers of 1024. Anything else is left to pydantic."""
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return int(float(match[1]) * (1 << _UNITS[match[2].lower()])) if match else value
+
+
+def _names_to_mapping(value: Any) -> Any:
+    """A list of names is a mapping of names without descriptions."""
+    return dict.fromkeys(value, "") if isinstance(value, list | tuple) else value
+
+
+Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=64 << 20)]
+
+
+class Price(BaseModel):
+    """What a model's tokens cost, per million."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
+    """Input that the endpoint reports as read from its cache; the price of `input` when not given."""
+
+
+class Settings(BaseModel):
+    """The options of a run. Unknown names and bad values are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+    # --- models
+    model: str | None = None
+    """The root model's name at its endpoint."""
+    sub_model: str | None = None
+    """The model that answers sub-calls; the root model when not given."""
+    base_url: str | None = None
+    """The endpoint (OpenAI Chat Completions), e.g. http://localhost:8000/v1; OPENAI_BASE_URL when not given."""
+    sub_base_url: str | None = None
+    """The endpoint of sub-calls, if it is another one."""
+    api_key: SecretStr = SecretStr("")
+    """The endpoint's key; OPENAI_API_KEY when not given, and it may be empty."""
+    sub_api_key: SecretStr | None = None
+    """The key of `sub_base_url`. The root's key and headers are never sent to another endpoint."""
+    headers: dict[str, str] = {}
+    """Extra HTTP headers for the endpoint."""
+    params: dict[str, Any] = {}
+    """Parameters of the root model's requests (temperature, reasoning_effort, …), sent as they are."""
+    sub_params: dict[str, Any] = {}
+    """Parameters of the sub-calls' requests."""
+    context_window: PositiveInt | None = None
+    """Tokens that the root model can read."""
+    sub_context_window: PositiveInt | None = None
+    """Tokens that the sub-model can read: the model is told, and longer prompts are refused before they are sent."""
+    sub_max_tokens: PositiveInt = 4096
+    """Cap on the output tokens of one sub-call."""
+    request_timeout: PositiveFloat = 600.0
+    """Seconds that one request to a model may take."""
+    concurrency: PositiveInt = 256
+    """Most requests in flight at one endpoint; fewer when it answers 429."""
+
+    # --- limits
+    max_turns: PositiveInt = 30
+    """Most turns of the root model; the best draft is returned after the last one."""
+    max_tokens: PositiveInt | None = None
+    """Most tokens in all, input and output, root and sub-calls."""
+    max_cost: PositiveFloat | None = None
+    """Most money in all; needs a price for every model."""
+    timeout: PositiveFloat = 3600.0
+    """Seconds that the run may take."""
+    max_sub_calls: int = Field(default=5000, ge=0)
+    """Most sub-calls in all; further ones fail softly and the run goes on."""
+    cell_timeout: PositiveFloat = 120.0
+    """Seconds that one cell may compute; waiting for sub-calls does not count."""
+    output_limit: int = Field(default=8192, ge=256)
+    """Characters of a cell's output that the root model sees."""
+    prices: dict[str, Price] = {}
+    """Prices by model name, per million tokens: [prices."NAME"] with input and output."""
+
+    # --- sandbox
+    sandbox: Literal["auto", "docker", "bwrap", "process"] = "auto"
+    """Where the code runs: docker, bwrap, process (no wall), or auto: docker, else bwrap."""
+    memory: Bytes | None = None
+    """Memory of the sandbox, e.g. 4g; by default the greater of 2g and three times the input."""
+    cpus: PositiveFloat = 2.0
+    """Processors that the sandbox may use."""
+    packages: Annotated[dict[str, str], BeforeValidator(_names_to_mapping)] = {}
+    """Packages to install in the sandbox: names, or a table of names with one line of description each."""
+    allow_install: tuple[str, ...] = ()
+    """Packages that the model may install during the run."""
+
+    # --- prompts and traces
+    prompt: str | None = None
+    """The root prompt: the name of a shipped one, or a file."""
+    tips: str | None = None
+    """Advice for this kind of task, added to the root prompt: a text, or a file."""
+    trace_dir: Path | None = None
+    """Where traces go; the user's state folder when not given."""
+    no_trace: bool = False
+    """Write no trace."""
+
+    @property
+    def sub_model_name(self) -> str | None:
+        """The model of sub-calls."""
+        return self.sub_model or self.model
+
+    @property
+    def same_endpoint(self) -> bool:
+        """Whether sub-calls go where the root's requests go, so that key and headers may be shared."""
+        return self.sub_base_url is None or self.sub_base_url == self.base_url
+
+    @property
+    def sub_key(self) -> str:
+        """The key for sub-calls."""
+        if self.sub_api_key is not None:
+            return self.sub_api_key.get_secret_value()
+        return self.api_key.get_secret_value() if self.same_endpoint else ""
+
+    def limits(self) -> Mapping[str, int | float | None]:
+        """The limits, for the trace."""
+        names = ("max_turns", "max_tokens", "max_cost", "timeout", "max_sub_calls", "cell_timeout")
+        return {name: getattr(self, name) for name in names}

@@ -1,0 +1,111 @@
+"""What a run returns: the same names in Python and in `--json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rlm.errors import RLMError
+from rlm.events import SCHEMA_VERSION
+
+StopReason = Literal[
+    "answered", "max_turns", "max_tokens", "max_cost", "timeout", "loop", "interrupted", "error"
+]  # fmt: skip
+
+_EXIT_CODES = {"answered": 0, "interrupted": 130}
+_LIMIT_REACHED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one kind of calls consumed. Tokens are the endpoint's figures where it sends them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    calls: int = 0
+    """Requests made, retries included."""
+    cached_calls: int = 0
+    """Calls answered from the memo; not among `calls`."""
+    estimated: bool = False
+    """Whether some of the tokens are estimates."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class RunUsage:
+    """The root's usage and that of all sub-calls, apart."""
+
+    root: Usage = field(default_factory=Usage)
+    sub: Usage = field(default_factory=Usage)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"root": self.root.to_dict(), "sub": self.sub.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run ended with `stop_reason="error"`."""
+
+    type: str
+    """The name of the exception in `rlm.errors`."""
+    message: str
+    exit_code: int = 1
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        code = error.exit_code if isinstance(error, RLMError) else RLMError.exit_code
+        return cls(type(error).__name__, str(error) or type(error).__name__, code)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": self.type, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """The outcome of a run; always there, also when the run failed or was interrupted."""
+
+    answer: str
+    """The answer, or the best draft when `stop_reason` is not `answered`; may be empty."""
+    ready: bool
+    """Whether the model declared the answer final."""
+    stop_reason: StopReason
+    turns: int
+    usage: RunUsage
+    cost: float | None
+    """Money, in the unit of the price table; None when a price is not known."""
+    seconds: float
+    run_id: str
+    trace: Path | None = None
+    """The file of the run's events; None with `no_trace`."""
+    error: Failure | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def trace_path(self) -> Path | None:
+        return self.trace
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line returns: 0 answered, 3 a limit, 130 interrupted, else the error's own code."""
+        if self.error is not None:
+            return self.error.exit_code
+        return _EXIT_CODES.get(self.stop_reason, _LIMIT_REACHED)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON, the object that `--json` prints."""
+        return {
+            "schema_version": self.schema_version,
+            "answer": self.answer,
+            "ready": self.ready,
+            "stop_reason": self.stop_reason,
+            "error": self.error.to_dict() if self.error else None,
+            "turns": self.turns,
+            "usage": self.usage.to_dict(),
+            "cost": self.cost,
+            "seconds": round(self.seconds, 3),
+            "run_id": self.run_id,
+            "trace": str(self.trace) if self.trace else None,
+        }
