@@ -62,10 +62,12 @@ class Settings(BaseModel):
     """The key of `sub_base_url`. The root's key and headers are never sent to another endpoint."""
     headers: dict[str, str] = {}
     """Extra HTTP headers for the endpoint."""
-    params: dict[str, Any] = {}
+    root_params: dict[str, Any] = {}
     """Parameters of the root model's requests (temperature, reasoning_effort, …), sent as they are."""
     sub_params: dict[str, Any] = {}
     """Parameters of the sub-calls' requests."""
+    native_tools: bool = False
+    """Offer the REPL to the root model as a native tool, `python(code)`; fenced blocks are understood either way."""
     context_window: PositiveInt | None = None
     """Tokens that the root model can read."""
     sub_context_window: PositiveInt | None = None

@@ -1,0 +1,209 @@
+"""One ledger per run tree: what may still be spent, and what was.
+
+Every request reserves its estimated input and its output cap before it is sent, and settles what it
+really took afterwards. Reserving and settling do not await, so on the run's event loop they are
+atomic, and a parallel batch can overrun a limit by no more than the error of its estimates.
+
+The reserve of the last root turn is set aside from the start: only a request with `last=True` may use it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from rlm.prices import PriceTable
+from rlm.protocols import Tokens
+from rlm.result import RunUsage, Usage
+
+Kind = Literal["root", "sub"]
+LimitName = Literal["max_tokens", "max_cost", "max_sub_calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Hard bounds of a run tree; None is no bound."""
+
+    max_tokens: int | None = None
+    max_cost: float | None = None
+    max_sub_calls: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why a reservation was refused."""
+
+    limit: LimitName
+    message: str
+    temporary: bool = False
+    """Whether it would fit if all open reservations came back unused."""
+
+
+class Remaining(NamedTuple):
+    """What is left for ordinary requests; None where there is no limit."""
+
+    tokens: int | None
+    cost: float | None
+    sub_calls: int | None
+
+
+@dataclass(slots=True)
+class _Account:
+    input_tokens: int = 0
+    output_tokens: int = 0
+    calls: int = 0
+    cached_calls: int = 0
+    estimated: bool = False
+
+    def usage(self) -> Usage:
+        return Usage(self.input_tokens, self.output_tokens, self.calls, self.cached_calls, self.estimated)
+
+
+@dataclass(slots=True)
+class Reservation:
+    """Room in the budget for one request. Exactly one of `settle`, `fail` and `release` ends it."""
+
+    _ledger: Ledger
+    kind: Kind
+    model: str
+    tokens: int
+    cost: float
+    _open: bool = field(default=True, init=False)
+
+    def settle(self, tokens: Tokens, *, attempts: int = 1) -> None:
+        """The request succeeded and took this."""
+        self._close()
+        self._ledger._record(self.kind, self.model, tokens, attempts)
+
+    def fail(self, *, attempts: int = 1) -> None:
+        """The request failed, or was cut off without a usage figure: it counts as calls only."""
+        self._close()
+        self._ledger._record(self.kind, self.model, Tokens(), attempts)
+
+    def release(self) -> None:
+        """The request was never made."""
+        self._close()
+        if self.kind == "sub":
+            self._ledger._sub_calls -= 1
+
+    def _close(self) -> None:
+        if not self._open:
+            raise RuntimeError("this reservation is closed already")
+        self._open = False
+        self._ledger._reserved_tokens -= self.tokens
+        self._ledger._reserved_cost -= self.cost
+
+
+class Ledger:
+    """Limits and consumption of one run tree, in tokens, money and calls."""
+
+    def __init__(self, limits: Limits, prices: PriceTable | None = None) -> None:
+        self.limits = limits
+        self._prices = prices or PriceTable()
+        self._accounts: dict[Kind, _Account] = {"root": _Account(), "sub": _Account()}
+        self._cost: float | None = 0.0
+        self._sub_calls = 0
+        self._reserved_tokens = 0
+        self._reserved_cost = 0.0
+        self._aside_tokens = 0
+        self._aside_cost = 0.0
+
+    def set_aside(self, model: str, input_tokens: int, output_tokens: int) -> None:
+        """Keep this much for the last root turn, instead of what was kept before."""
+        self._aside_tokens = input_tokens + output_tokens
+        self._aside_cost = self._prices.cost(model, Tokens(input_tokens, output_tokens)) or 0.0
+
+    def reserve(
+        self, kind: Kind, model: str, input_tokens: int, max_output: int, *, last: bool = False
+    ) -> Reservation | Shortage:
+        """Room for one request of this estimated input and at most this output."""
+        if kind == "sub" and self._no_more_calls():
+            return Shortage("max_sub_calls", f"all {self.limits.max_sub_calls:,} sub-calls of this run are used")
+        tokens = input_tokens + max_output
+        cost = self._prices.cost(model, Tokens(input_tokens, max_output))
+        shortage = self._token_shortage(tokens, last) or self._cost_shortage(model, cost, last)
+        if shortage:
+            return shortage
+        self._sub_calls += kind == "sub"
+        self._reserved_tokens += tokens
+        self._reserved_cost += cost or 0.0
+        return Reservation(self, kind, model, tokens, cost or 0.0)
+
+    def room(self, model: str, input_tokens: int, *, last: bool = False) -> tuple[int, LimitName] | None:
+        """The output tokens that a request with this input may have, and the limit that says so; None: no limit."""
+        rooms: list[tuple[int, LimitName]] = []
+        tokens, money = self._free_tokens(last), self._free_cost(last)
+        if tokens is not None:
+            rooms.append((max(0, tokens - input_tokens), "max_tokens"))
+        if money is not None:
+            rooms.append((self._prices.affordable_output(model, money, input_tokens) or 0, "max_cost"))
+        return min(rooms, default=None)
+
+    def count_cached(self) -> None:
+        """A sub-call was answered from the memo."""
+        self._accounts["sub"].cached_calls += 1
+
+    def remaining(self) -> Remaining:
+        """What ordinary requests may still use, open reservations counted as used."""
+        tokens, cost, calls = self._free_tokens(False), self._free_cost(False), self.limits.max_sub_calls
+        return Remaining(
+            None if tokens is None else max(0, tokens),
+            None if cost is None else max(0.0, cost),
+            None if calls is None else max(0, calls - self._sub_calls),
+        )
+
+    def usage(self) -> RunUsage:
+        return RunUsage(self._accounts["root"].usage(), self._accounts["sub"].usage())
+
+    def cost(self) -> float | None:
+        """Money spent so far; None once a model without a known price was used."""
+        return self._cost
+
+    @property
+    def open_tokens(self) -> int:
+        """Tokens that open reservations hold."""
+        return self._reserved_tokens
+
+    def _no_more_calls(self) -> bool:
+        return self.limits.max_sub_calls is not None and self._sub_calls >= self.limits.max_sub_calls
+
+    def _free_tokens(self, last: bool) -> int | None:
+        if self.limits.max_tokens is None:
+            return None
+        used = sum(account.input_tokens + account.output_tokens for account in self._accounts.values())
+        return self.limits.max_tokens - used - self._reserved_tokens - (0 if last else self._aside_tokens)
+
+    def _free_cost(self, last: bool) -> float | None:
+        if self.limits.max_cost is None:
+            return None
+        return self.limits.max_cost - (self._cost or 0.0) - self._reserved_cost - (0 if last else self._aside_cost)
+
+    def _token_shortage(self, tokens: int, last: bool) -> Shortage | None:
+        free = self._free_tokens(last)
+        if free is None or tokens <= free:
+            return None
+        message = f"{tokens:,} tokens are needed and {max(0, free):,} of max_tokens are left"
+        return Shortage("max_tokens", message, tokens <= free + self._reserved_tokens)
+
+    def _cost_shortage(self, model: str, cost: float | None, last: bool) -> Shortage | None:
+        free = self._free_cost(last)
+        if free is None:
+            return None
+        if cost is None:
+            return Shortage("max_cost", f"the price of {model!r} is not known")
+        if cost <= free:
+            return None
+        message = f"{cost:.4f} is needed and {max(0.0, free):.4f} of max_cost is left"
+        return Shortage("max_cost", message, cost <= free + self._reserved_cost)
+
+    def _record(self, kind: Kind, model: str, tokens: Tokens, attempts: int) -> None:
+        account = self._accounts[kind]
+        account.input_tokens += tokens.input
+        account.output_tokens += tokens.output
+        account.calls += attempts
+        account.estimated |= tokens.estimated
+        cost = self._prices.cost(model, tokens)
+        if cost is None and (tokens.input or tokens.output):
+            self._cost = None
+        elif self._cost is not None:
+            self._cost += cost or 0.0
