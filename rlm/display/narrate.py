@@ -1,0 +1,138 @@
+"""The lines in which a run is told, one function per event type; displays choose colours, not words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from rlm.display.progress import Progress, Tally
+from rlm.display.text import duration, first_lines, one_line, visible
+from rlm.events import Event
+
+WIDTH = 110
+CODE_LINES = 8
+
+Tone = Literal["head", "text", "quiet", "good", "odd", "bad"]
+
+
+class Line(NamedTuple):
+    """One line, fit to be shown, and how it is meant."""
+
+    text: str
+    tone: Tone = "quiet"
+
+
+def narrate(event: Event, progress: Progress) -> list[Line]:
+    """What to say about `event`, which `progress` has seen already; often nothing."""
+    tell = _TELL.get(event["type"])
+    return tell(event, progress) if tell else []
+
+
+def _run_started(event: Event, progress: Progress) -> list[Line]:
+    lines = [Line(f"question: {progress.question}", "text")]
+    lines += [Line(f"model {progress.model}, sub-model {progress.sub_model}, sandbox {progress.sandbox}")]
+    if inputs := _inputs(event.get("inputs")):
+        lines += [Line(f"input: {inputs}")]
+    return lines
+
+
+def _inputs(inputs: Any) -> str:
+    """Their names; all else about them is the input preparation's affair."""
+    items = inputs if isinstance(inputs, list | tuple) else []
+    names = [str(item.get("name", "")) if isinstance(item, Mapping) else str(item) for item in items]
+    return one_line(", ".join(name for name in names if name), WIDTH)
+
+
+def _kernel_started(event: Event, progress: Progress) -> list[Line]:
+    return [Line(f"sandbox {progress.sandbox} ready in {duration(event['seconds'])}")]
+
+
+def _kernel_died(event: Event, _: Progress) -> list[Line]:
+    return [Line(f"the kernel died ({visible(str(event['reason']))}): {one_line(str(event['detail']), 300)}", "bad")]
+
+
+def _kernel_restarted(event: Event, _: Progress) -> list[Line]:
+    return [Line(f"a fresh kernel after {duration(event['seconds'])}")]
+
+
+def _turn_started(event: Event, _: Progress) -> list[Line]:
+    return [Line(f"turn {event['turn']}/{event['max_turns']}", "head")]
+
+
+def _root_completed(event: Event, _: Progress) -> list[Line]:
+    return [] if event.get("code") else [Line("  a reply without code", "odd")]
+
+
+def _cell_started(event: Event, _: Progress) -> list[Line]:
+    return [Line(f"  │ {line}") for line in first_lines(str(event["code"]), CODE_LINES, WIDTH)]
+
+
+def _cell_completed(event: Event, _: Progress) -> list[Line]:
+    error = event.get("error")
+    name = f" ({one_line(str(error['name']), 60)})" if isinstance(error, Mapping) and error.get("name") else ""
+    size = len(event.get("output") or "") + (event.get("omitted") or 0)
+    status = visible(str(event["status"]))
+    text = f"  cell {status}{name} in {duration(event['seconds'])}, {size:,} characters of output"
+    return [Line(text, "good" if status == "ok" else "odd")]
+
+
+def _batch_started(event: Event, progress: Progress) -> list[Line]:
+    model = visible(str(event.get("model") or progress.sub_model))
+    return [Line(f"  batch: {event['size']:,} sub-calls to {model}")]
+
+
+def _batch_completed(event: Event, _: Progress) -> list[Line]:
+    parts = [f"{event['ok']:,} ok"]
+    parts += [f"{event[name]:,} {name}" for name in ("failed", "cached", "cancelled") if event.get(name)]
+    text = f"  batch done in {duration(event['seconds'])}: {', '.join(parts)}"
+    return [Line(text, "bad" if event.get("failed") else "good")]
+
+
+def _answer_changed(event: Event, _: Progress) -> list[Line]:
+    return [Line("  the answer is ready" if event.get("ready") else "  a draft of the answer")]
+
+
+def _notice(event: Event, _: Progress) -> list[Line]:
+    return [Line(f"note: {one_line(str(event['text']), 400)}", "odd")]
+
+
+def _protocol_error(event: Event, _: Progress) -> list[Line]:
+    return [Line(f"note: the sandbox broke the protocol: {one_line(str(event['detail']), 200)}", "bad")]
+
+
+def _run_completed(event: Event, _: Progress) -> list[Line]:
+    return summary(event["result"])
+
+
+_TELL: dict[str, Callable[[Event, Progress], list[Line]]] = {
+    "run.started": _run_started,
+    "kernel.started": _kernel_started,
+    "kernel.died": _kernel_died,
+    "kernel.restarted": _kernel_restarted,
+    "turn.started": _turn_started,
+    "root.completed": _root_completed,
+    "cell.started": _cell_started,
+    "cell.completed": _cell_completed,
+    "batch.started": _batch_started,
+    "batch.completed": _batch_completed,
+    "answer.changed": _answer_changed,
+    "notice": _notice,
+    "protocol.error": _protocol_error,
+    "run.completed": _run_completed,
+}
+
+
+def summary(result: Mapping[str, Any]) -> list[Line]:
+    """How a run ended; `result` is the object of `RunResult.to_dict()`."""
+    answered = result["stop_reason"] == "answered"
+    end = "answered" if answered else f"stopped: {result['stop_reason']}"
+    turns = f"{result['turns']} turn{'' if result['turns'] == 1 else 's'}"
+    price = "n/a" if result["cost"] is None else f"{result['cost']:.4f}"
+    usage = result["usage"]
+    lines = [
+        Line(f"{end}, {turns}, {duration(result['seconds'])}, cost {price}", "good" if answered else "odd"),
+        Line(f"tokens: root {Tally.of(usage['root'])}; sub {Tally.of(usage['sub'])}"),
+    ]
+    if result.get("trace"):
+        lines.append(Line(f"trace: {visible(str(result['trace']))}"))
+    return lines

@@ -1,0 +1,71 @@
+"""Untrusted text made fit to be shown on a terminal."""
+
+from __future__ import annotations
+
+import re
+
+_UNSAFE = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, without tab and newline
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional overrides: shown code is not what runs
+    "\u2028\u2029\ufeff"
+    "\ud800-\udfff"  # lone surrogates cannot be encoded
+    "]"
+)
+_SPACE = re.compile(r"\s+")
+
+
+def visible(text: str) -> str:
+    """`text` with every character that could steer a terminal written as its Python escape, e.g. `\\x1b`.
+
+    Newlines and tabs stay, `\\r\\n` becomes a newline.
+    """
+    return _UNSAFE.sub(_escape, text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, width: int) -> str:
+    """`text` on one line of at most `width` characters, whitespace folded, the end cut with `…`."""
+    # Cut first: a text of many megabytes costs nothing then.
+    folded = _SPACE.sub(" ", visible(text[: 4 * width])).strip()
+    if len(folded) > width or len(text) > 4 * width:
+        return folded[: width - 1] + "…"
+    return folded
+
+
+def first_lines(text: str, count: int, width: int) -> list[str]:
+    """The first `count` lines that are not blank, each cut to `width`; a last line says how many follow."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    shown = [cut(visible(line).expandtabs(4), width) for line in lines[:count]]
+    if len(lines) > count:
+        shown.append(f"… {len(lines) - count} more lines")
+    return shown
+
+
+def cut(line: str, width: int) -> str:
+    """A line cut to `width` characters, its indentation kept."""
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def count(number: int) -> str:
+    """`999`, `12.3k`, `4.5M`."""
+    if number < 1000:
+        return str(number)
+    if number < 999_950:
+        return f"{number / 1000:.1f}k"
+    return f"{number / 1_000_000:.1f}M"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min"
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
