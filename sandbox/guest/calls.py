@@ -1,0 +1,176 @@
+"""`llm_batch` and `llm_query`: sub-calls from the REPL, as the model's code sees them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from guest import wire
+from guest.bridge import Bridge, BridgeClosed, Message
+
+FRAME_TARGET = 1 << 19
+"""Characters of prompts that go into one frame."""
+MAX_PROMPT = wire.MAX_FRAME - (1 << 20)
+"""Bytes of one prompt as JSON: more than any model's window."""
+
+
+class CallResult(str):
+    """A reply: a `str` that also knows `.model`, `.usage` (`input_tokens`, `output_tokens`) and `.cached`."""
+
+    model: str
+    usage: dict[str, int]
+    cached: bool
+
+    @classmethod
+    def make(cls, item: Message) -> CallResult:
+        result = cls(item.get("text", ""))
+        result.model = item.get("model", "")
+        result.usage = {"input_tokens": item.get("input_tokens", 0), "output_tokens": item.get("output_tokens", 0)}
+        result.cached = bool(item.get("cached"))
+        return result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)
+
+
+class CallError:
+    """A sub-call without a reply. Falsy, and not a `str`: it cannot be taken for an answer.
+
+    `.kind` is one of budget, too_long, timeout, endpoint, auth, cancelled, invalid; `.message` says
+    what to do.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        self.message = message
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return f"CallError(kind={self.kind!r}, message={self.message!r})"
+
+
+class SubCallError(Exception):
+    """Raised by `strict=True` after the whole batch has settled; `.results` holds every outcome."""
+
+    def __init__(self, results: list[CallResult | CallError]) -> None:
+        errors = [r for r in results if isinstance(r, CallError)]
+        super().__init__(f"{len(errors)} of {len(results)} sub-calls failed, the first with {errors[0]!r}")
+        self.results = results
+
+
+class _Pending:
+    """A batch under way; filled by the bridge's reader thread."""
+
+    def __init__(self, size: int) -> None:
+        self.results: list[Any] = [None] * size
+        self.done = threading.Event()
+        self.refused: str | None = None
+
+    def receive(self, message: Message) -> None:
+        if message["op"] == "results":
+            for index, item in message["items"]:
+                error = item.get("error")
+                self.results[index] = CallError(error["kind"], error["message"]) if error else CallResult.make(item)
+            return
+        if message["op"] == "closed":
+            lost = CallError("cancelled", message["message"])
+            self.results = [lost if result is None else result for result in self.results]
+        self.refused = message.get("error")
+        self.done.set()
+
+
+class SubCalls:
+    """The functions that the namespace offers, over one bridge."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    def llm_batch(
+        self,
+        prompts: Iterable[Any],
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        timeout: float | None = None,
+        dedupe: bool = False,
+        strict: bool = False,
+    ) -> list[CallResult | CallError]:
+        """Ask a sub-LLM each of `prompts`, all in parallel; returns the replies in the same order.
+
+        A prompt is a str, a list of messages, or a dict with "prompt" or "messages" (and "system").
+        Each result is a str, or a falsy CallError with .kind and .message. Waiting here does not
+        count against the cell's time limit. `dedupe=True` asks equal prompts only once;
+        `strict=True` raises when any failed, after all have settled, keeping `.results`.
+        """
+        if isinstance(prompts, (str, bytes, dict)):
+            raise TypeError("llm_batch takes a list of prompts; for one prompt use llm_query(prompt)")
+        items = list(prompts)
+        if not items:
+            return []
+        options = {"model": model, "system": system, "max_tokens": max_tokens, "temperature": temperature}
+        options |= {"timeout": timeout, "dedupe": dedupe or None}
+        results = self._run(items, {name: value for name, value in options.items() if value is not None})
+        if strict and any(isinstance(result, CallError) for result in results):
+            raise SubCallError(results)
+        return results
+
+    def llm_query(self, prompt: Any, **options: Any) -> CallResult | CallError:
+        """Ask a sub-LLM one thing; the options are those of llm_batch."""
+        return self.llm_batch([prompt], **options)[0]
+
+    def _run(self, items: list[Any], options: dict[str, Any]) -> list[CallResult | CallError]:
+        pending = _Pending(len(items))
+        number = self._bridge.open(pending.receive)
+        try:
+            self._bridge.send({"op": "batch", "id": number, "n": len(items), "opts": options})
+            self._send_prompts(number, items)
+            pending.done.wait()
+        except BridgeClosed as error:
+            return [CallError("cancelled", str(error)) for _ in items]
+        except BaseException:
+            self._cancel(number)
+            raise
+        finally:
+            self._bridge.close(number)
+        if pending.refused is not None:
+            raise ValueError(pending.refused)
+        return pending.results
+
+    def _send_prompts(self, number: int, items: list[Any]) -> None:
+        start, batch, size = 0, [], 0
+        for index, item in enumerate(items):
+            prompt, weight = _plain(item)
+            if batch and size + weight > FRAME_TARGET:
+                self._bridge.send({"op": "prompts", "id": number, "start": start, "items": batch})
+                start, batch, size = index, [], 0
+            batch.append(prompt)
+            size += weight
+        self._bridge.send({"op": "prompts", "id": number, "start": start, "items": batch})
+
+    def _cancel(self, number: int) -> None:
+        try:
+            self._bridge.send({"op": "cancel", "id": number})
+        except (BridgeClosed, wire.WireError) as error:
+            raise KeyboardInterrupt(f"interrupted, and the bridge is closed: {error}") from error
+
+
+def _plain(prompt: Any) -> tuple[Any, int]:
+    """The prompt as plain JSON, and its length in bytes (estimated when it is short).
+
+    What cannot be sent goes as an object that the host turns into a `CallError`.
+    """
+    if isinstance(prompt, str) and len(prompt) <= FRAME_TARGET:
+        return str(prompt), len(prompt)
+    try:
+        size = len(json.dumps(prompt, ensure_ascii=False).encode("utf-8", "replace"))
+    except (TypeError, ValueError, RecursionError) as error:
+        return {"unusable": f"{type(prompt).__name__} is not a prompt: {error}"[:500]}, 500
+    if size > MAX_PROMPT:
+        return {"too_long": size}, 100
+    return (str(prompt) if isinstance(prompt, str) else prompt), size

@@ -1,0 +1,234 @@
+"""A kernel: ipykernel in a fork of the zygote, with our output capture, namespace and report.
+
+The host reads everything it wants to know about a cell from the `rlm` field of the execute reply;
+nothing that this process publishes elsewhere is listened to.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from types import SimpleNamespace
+from typing import Any
+
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelapp import IPKernelApp
+from ipykernel.zmqshell import ZMQInteractiveShell
+from traitlets.config import Config
+
+from guest import output
+from guest.answer import AnswerKeeper
+from guest.bridge import Bridge, BridgeClosed
+from guest.calls import CallError, CallResult, SubCallError, SubCalls
+from guest.install import Installer, pip_line
+from guest.namespace import Namespace, make_exit
+from guest.reprs import CappedDisplay, CappedHook
+from guest.tracebacks import describe_exception
+
+BEAT = 0.1
+"""Seconds between two looks at what the host should see while a cell runs."""
+LIVE = 1 << 15
+"""Characters of a running cell's output that the host gets before the cell ends."""
+
+
+class Shell(ZMQInteractiveShell):  # type: ignore[misc]
+    """IPython without the channels that nobody reads: reprs and tracebacks go into the output."""
+
+    displayhook_class = CappedHook
+    display_pub_class = CappedDisplay
+    failure: dict[str, str] | None = None
+
+    def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: object) -> None:
+        self._last_traceback = []
+        self.failure = describe_exception(evalue)
+
+    def showtraceback(self, *args: Any, **kwargs: Any) -> None:
+        etype, evalue, _ = sys.exc_info()
+        if etype is not None and evalue is not None:
+            self._showtraceback(etype, evalue, None)
+
+    def showsyntaxerror(self, *args: Any, **kwargs: Any) -> None:
+        self.showtraceback()
+
+    def showindentationerror(self) -> None:
+        self.showtraceback()
+
+    def ask_exit(self) -> None:
+        """Nothing that a cell says ends the kernel."""
+
+    def prepare(self, guest: Guest) -> None:
+        """Before the first cell: our names, cells called `<cell N>` in tracebacks, and `%pip`."""
+        guest.namespace.adopt(self.user_ns)
+        self.compile.get_code_name = lambda *_: f"<cell {len(guest.history)}>"
+        self.installer = Installer(guest.bridge, guest.packages)
+        self.register_magic_function(self.installer.pip, "line", "pip")
+
+    def system(self, cmd: str) -> None:
+        """`!cmd`: its output goes where all output goes. `!pip install …` is `%pip install …`."""
+        cmd = self.var_expand(cmd, depth=1)
+        if (line := pip_line(cmd)) is not None:
+            self.installer.pip(line)
+            return
+        self.user_ns["_exit_code"] = subprocess.run(cmd, shell=True, check=False).returncode
+
+
+class Kernel(IPythonKernel):  # type: ignore[misc]
+    """Adds the report of the cell to each execute reply."""
+
+    shell_class = Shell
+    guest: Guest
+
+    async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        self.guest.begin(code)
+        self.shell.failure = None
+        reply = await super().do_execute(code, silent, *args, **kwargs)
+        failure = self.shell.failure
+        if reply.get("status") == "error" and failure is None:
+            failure = {"name": str(reply.get("ename"))[:200], "value": str(reply.get("evalue"))[:2000], "traceback": ""}
+        status = {"status": "ok"}
+        if failure is not None:
+            status = {"status": "error", "ename": failure["name"], "evalue": failure["value"], "traceback": []}
+        return {
+            **status,
+            "execution_count": reply.get("execution_count", 0),
+            "user_expressions": {},
+            "payload": [],
+            "rlm": self.guest.report(failure),
+        }
+
+
+class App(IPKernelApp):  # type: ignore[misc]
+    """The kernel application without files: no connection file, no history, no redirected streams."""
+
+    kernel_class = Kernel
+
+    def init_connection_file(self) -> None: ...
+    def write_connection_file(self, **kwargs: Any) -> None: ...
+
+    def init_io(self) -> None:
+        self.displayhook = SimpleNamespace()  # the base class hangs a counter on it
+    def init_crash_handler(self) -> None: ...
+    def init_pdb(self) -> None: ...
+    def init_gui_pylab(self) -> None: ...
+
+
+class Guest:
+    """The parts of one kernel, and what they do around each cell."""
+
+    def __init__(self, config: dict[str, Any], context: object, bridge_fd: int) -> None:
+        self.capture = output.Capture()
+        self.bridge = Bridge(bridge_fd)
+        self.calls = SubCalls(self.bridge)
+        last = config.get("answer") or {}
+        self.keeper = AnswerKeeper(self.push_answer, content=last.get("content", ""), version=last.get("version", 0))
+        self.history: list[dict[str, Any]] = []
+        self.packages = str(config.get("packages_dir") or "")
+        tools = {
+            "llm_query": self.calls.llm_query,
+            "llm_batch": self.calls.llm_batch,
+            "llm_query_batched": self.calls.llm_batch,
+            "CallError": CallError,
+            "CallResult": CallResult,
+            "SubCallError": SubCallError,
+            "history": self.history,
+            "exit": make_exit("exit"),
+            "quit": make_exit("quit"),
+        }
+        self.namespace = Namespace(tools)
+        self.namespace.values |= {"answer": self.keeper.answer, "context": context, "__name__": "__main__"}
+        self._started = 0.0
+        self._live = 0
+
+    def start(self) -> None:
+        sys.stdout = sys.__stdout__ = output.Stream(self.capture, 1, "<stdout>")  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = output.Stream(self.capture, 2, "<stderr>")  # type: ignore[misc]
+        self.capture.start()
+        self.bridge.start()
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+
+    def push_answer(self, state: dict[str, Any]) -> None:
+        try:
+            self.bridge.send({"op": "answer", "id": 0, **state})
+        except BridgeClosed as error:
+            self.capture.add(f"\n[answer could not be saved: {error}]\n")
+
+    def begin(self, code: str) -> None:
+        self._started = time.monotonic()
+        self._live = 0
+        self.history.append({"code": code, "output": "", "error": None, "seconds": None})
+
+    def report(self, failure: dict[str, str] | None) -> dict[str, Any]:
+        """Everything about the cell that just ended."""
+        try:
+            remarks = self.namespace.restore() + self.keeper.settle(self.namespace.values)
+            variables = self.namespace.changes()
+        except Exception as error:
+            # Objects of the cell's own may raise from anything that is asked of them.
+            remarks, variables = [f"The namespace could not be read: {type(error).__name__}: {error}"[:500]], []
+        whole = self.capture.take()
+        if self.history:
+            self.history[-1].update(
+                output=whole.text(), error=failure, seconds=round(time.monotonic() - self._started, 3)
+            )
+        shown = whole.cut(output.SHOW)
+        content, ready = self.keeper.state()
+        return {
+            "output": shown.head,
+            "omitted": shown.omitted,
+            "output_tail": shown.tail,
+            "error": failure,
+            "variables": variables,
+            "notices": remarks,
+            "answer": {"content": content, "ready": ready, "version": self.keeper.version},
+        }
+
+    def _beat(self) -> None:
+        """Keep the host up to date while a cell runs: should it be killed, this is what remains of it."""
+        while True:
+            time.sleep(BEAT)
+            self.keeper.beat()
+            text = self.capture.peek_head(self._live, LIVE)
+            if text:
+                self._live += len(text)
+                try:
+                    self.bridge.send({"op": "output", "id": 0, "text": text})
+                except BridgeClosed:
+                    return
+
+
+def main(config: dict[str, Any], context: object, *, bridge_fd: int, ready_fd: int) -> int:
+    """Serve until killed. `config` carries `endpoint`, `key`, `answer`; `ready_fd` gets a byte when bound."""
+    work = config.get("work") or "/tmp"
+    os.environ.setdefault("HOME", work)
+    os.chdir(work)
+    random.seed()
+    log = os.dup(2)
+    guest = Guest(config, context, bridge_fd)
+    guest.start()
+    settings = Config()
+    settings.HistoryManager.enabled = False
+    settings.InteractiveShell.colors = "nocolor"
+    settings.InteractiveShell.cache_size = 0
+    settings.IPKernelApp.log_level = 30
+    app = App(config=settings, transport="ipc", ip=config["endpoint"])
+    app.shell_port, app.iopub_port, app.stdin_port, app.control_port, app.hb_port = 1, 2, 3, 4, 5
+    app.session.key = config["key"].encode()
+    app.user_ns = guest.namespace.values
+    try:
+        app.initialize([])
+        app.kernel.guest = guest
+        app.kernel.shell.prepare(guest)
+    except BaseException:
+        os.write(log, traceback.format_exc().encode())
+        return 1
+    os.close(log)
+    guest.capture.take()
+    os.write(ready_fd, b"1")
+    os.close(ready_fd)
+    app.start()
+    return 0

@@ -1,0 +1,380 @@
+"""`Text`: a read-only text of any size that reads like a `str` and stays in its file."""
+
+from __future__ import annotations
+
+import re as _re
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, NoReturn, SupportsIndex, overload
+
+from guest import textsearch
+from guest.textscan import MAX_MATCH, TextMatch, expand, raw_matches
+from guest.textsource import BLOCK, STRIDE, Source
+
+STR_MAX = 1 << 20
+"""A slice of at most so many characters is a `str`; a longer one is a `Text`."""
+HASH_MAX = 512 << 20
+
+Pattern = str | _re.Pattern[str]
+
+
+class Text:
+    """A read-only view of UTF-8 text in a file, mapped and never loaded as a whole.
+
+    Indices, lengths and match offsets are characters; malformed bytes read as U+FFFD. What it offers:
+
+        len(t)  t[i]  t[a:b]  x in t  t == "…"  str(t)
+        t.find  t.rfind  t.index  t.rindex  t.count  t.startswith  t.endswith
+        t.lines(keepends=False)  t.chunks(size, overlap=0)      lazily, each piece a str
+        t.search  t.match  t.fullmatch  t.finditer  t.findall   by pattern; `re.search(pattern, t)` works too
+        t.sub  t.split  t.splitlines                            results are str, and as large as the text
+
+    A slice of up to 1,048,576 characters is a `str`, and so is every slice with a step; a longer one is a
+    `Text` of the same file. `str(t)` is the full text. What only takes a `str` (`json.loads`, `"".join`)
+    needs `str(t)` or a slice. In a text that is not pure ASCII a regular expression sees windows: no match
+    is longer than `max_match` (64 Ki characters unless given).
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        first: int = 0,
+        last: int | None = None,
+        offset: int = 0,
+        stride: int = STRIDE,
+        str_max: int = STR_MAX,
+    ) -> None:
+        """`first` and `last` are bytes of the source, between characters; `offset` is the character at `first`."""
+        self.source = source
+        self.first = first
+        self.last = source.size if last is None else last
+        self.stride = stride
+        self.str_max = str_max
+        self._offset = offset
+        self._length: int | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        start: int = 0,
+        end: int | None = None,
+        *,
+        block: int = BLOCK,
+        stride: int = STRIDE,
+        str_max: int = STR_MAX,
+    ) -> Text:
+        """The bytes `start:end` of a file (a descriptor's parts). The other options are for tests: sizes of windows."""
+        return cls(Source(path, start, end, block=block), stride=stride, str_max=str_max)
+
+    def descriptor(self) -> dict[str, Any]:
+        """Where the text lies: `{"path", "start", "end"}`, in bytes of the file; `Text.open(**d)` is equal to it."""
+        base = self.source.start
+        return {"path": self.source.path, "start": base + self.first, "end": base + self.last}
+
+    # --- characters -------------------------------------------------------------------------
+
+    def byte_of(self, char: int) -> int:
+        """The byte of the source at which the text's character `char` begins."""
+        return self.source.byte_of(self._offset + char)
+
+    def _char_of(self, byte: int) -> int:
+        return self.source.char_of(byte) - self._offset
+
+    def __len__(self) -> int:
+        if self._length is None:
+            self._length = self._char_of(self.last)
+        return self._length
+
+    def __bool__(self) -> bool:
+        return self.last > self.first
+
+    def __str__(self) -> str:
+        return self.source.decode(self.first, self.last)
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __repr__(self) -> str:
+        head = self.source.decode(self.first, min(self.last, self.first + 60))
+        return f"<Text of {self.last - self.first:,} bytes: {head!r}…>"
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> str: ...
+    @overload
+    def __getitem__(self, key: slice) -> str | Text: ...
+    def __getitem__(self, key: Any) -> str | Text:
+        if not isinstance(key, slice):
+            at = key.__index__()
+            if not -len(self) <= at < len(self):
+                raise IndexError("Text index out of range")
+            first = self.byte_of(at % len(self))
+            return self.source.decode(first, min(first + 4, self.last))[0]
+        start, stop, step = key.indices(len(self))
+        if step != 1:
+            return self._stepped(range(start, stop, step))
+        stop = max(start, stop)
+        first, last = self.byte_of(start), self.byte_of(stop)
+        if stop - start <= self.str_max:
+            return self.source.decode(first, last)
+        return Text(
+            self.source,
+            first=first,
+            last=last,
+            offset=self._offset + start,
+            stride=self.stride,
+            str_max=self.str_max,
+        )
+
+    def _stepped(self, wanted: range) -> str:
+        """The characters at `wanted`, picked from one window after another."""
+        forward = wanted if wanted.step > 0 else wanted[::-1]
+        out: list[str] = []
+        base = 0
+        for window in self._windows():
+            inside = slice((forward.start - base) % forward.step, None, forward.step)
+            if forward.start > base:
+                inside = slice(forward.start - base, None, forward.step)
+            out.append(window[: max(0, forward.stop - base)][inside])
+            base += len(window)
+            if not forward or base >= forward.stop:
+                break
+        picked = "".join(out)
+        return picked if wanted.step > 0 else picked[::-1]
+
+    def _windows(self) -> Iterator[str]:
+        return self.source.windows(self.first, self.last, self.stride)
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self._windows())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Text):
+            if self.source is other.source and (self.first, self.last) == (other.first, other.last):
+                return True
+            return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+        if not isinstance(other, str):
+            return NotImplemented
+        at = 0
+        for window in self._windows():
+            if not other.startswith(window, at):
+                return False
+            at += len(window)
+        return at == len(other)
+
+    def __hash__(self) -> int:
+        """That of the equal `str`, which is made for it: refused above 512 MiB."""
+        if self.last - self.first > HASH_MAX:
+            raise TypeError(f"a Text of {self.last - self.first:,} bytes is too large to hash; use a slice")
+        return hash(str(self))
+
+    def __add__(self, other: object) -> str:
+        return str(self) + str(other) if isinstance(other, str | Text) else NotImplemented
+
+    def __radd__(self, other: object) -> str:
+        return other + str(self) if isinstance(other, str) else NotImplemented
+
+    def __copy__(self) -> Text:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Text:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Text is a view of a mapped file and is not pickled: pickle str(text), or text.descriptor()")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_") or not hasattr(str, name):
+            raise AttributeError(f"'Text' object has no attribute {name!r}")
+        raise AttributeError(f"'Text' has no .{name}(): it is not loaded. Use str(text[a:b]).{name}() on a part of it")
+
+    # --- fixed strings ----------------------------------------------------------------------
+
+    def _bounds(self, start: SupportsIndex | None, end: SupportsIndex | None) -> tuple[int, int]:
+        """Characters, with start > len(self) kept as it is: no empty string is found there."""
+        length = len(self)
+        low = 0 if start is None else start.__index__()
+        high = length if end is None else end.__index__()
+        return max(0, low + length) if low < 0 else low, max(0, high + length) if high < 0 else min(high, length)
+
+    def find(self, sub: str, start: SupportsIndex | None = None, end: SupportsIndex | None = None) -> int:
+        return self._locate(sub, start, end, backward=False)
+
+    def rfind(self, sub: str, start: SupportsIndex | None = None, end: SupportsIndex | None = None) -> int:
+        return self._locate(sub, start, end, backward=True)
+
+    def index(self, sub: str, start: SupportsIndex | None = None, end: SupportsIndex | None = None) -> int:
+        return _found(self.find(sub, start, end))
+
+    def rindex(self, sub: str, start: SupportsIndex | None = None, end: SupportsIndex | None = None) -> int:
+        return _found(self.rfind(sub, start, end))
+
+    def __contains__(self, sub: object) -> bool:
+        if not isinstance(sub, str):
+            raise TypeError(f"'in <Text>' requires string as left operand, not {type(sub).__name__}")
+        return self.find(sub) >= 0
+
+    def _locate(self, sub: str, start: Any, end: Any, *, backward: bool) -> int:
+        if not isinstance(sub, str):
+            raise TypeError(f"must be str, not {type(sub).__name__}")
+        if not backward and start is None and end is None and sub and (bytes_ := textsearch.needle(sub)) is not None:
+            # The common call: no length is needed, so that nothing beyond the match is read or indexed.
+            found = textsearch.find(self.source, bytes_, self.first, self.last, stride=self.stride)
+            return self._char_of(found) if found >= 0 else -1
+        low, high = self._bounds(start, end)
+        if low + len(sub) > high:
+            return -1
+        if not sub:
+            return high if backward else low
+        if (bytes_ := textsearch.needle(sub)) is None:
+            spots = [match.start() for match in self._literal(sub, low, high, last=backward)]
+            return spots[-1] if spots else -1
+        search = textsearch.rfind if backward else textsearch.find
+        found = search(self.source, bytes_, self.byte_of(low), self.byte_of(high), stride=self.stride)
+        return self._char_of(found) if found >= 0 else -1
+
+    def _literal(self, sub: str, low: int, high: int, *, last: bool) -> Iterator[TextMatch]:
+        """Where `sub` occurs in the decoded text: the first place, or all of them, overlapping ones too."""
+        pattern = _re.compile(f"(?={_re.escape(sub)})" if last else _re.escape(sub))
+        for match in self._matches(pattern, low, high, max(MAX_MATCH, len(sub))):
+            yield match
+            if not last:
+                return
+
+    def count(self, sub: str, start: SupportsIndex | None = None, end: SupportsIndex | None = None) -> int:
+        """Occurrences without overlap, as `str.count`."""
+        low, high = self._bounds(start, end)
+        if low + len(sub) > high:
+            return 0
+        if not sub:
+            return high - low + 1
+        if (bytes_ := textsearch.needle(sub)) is None:
+            return sum(1 for _ in self._matches(_re.compile(_re.escape(sub)), low, high, max(MAX_MATCH, len(sub))))
+        return textsearch.count(self.source, bytes_, self.byte_of(low), self.byte_of(high), stride=self.stride)
+
+    def startswith(
+        self, prefix: str | tuple[str, ...], start: SupportsIndex | None = None, end: SupportsIndex | None = None
+    ) -> bool:
+        low, high = self._bounds(start, end)
+        choices = prefix if isinstance(prefix, tuple) else (prefix,)
+        return any(low + len(p) <= high and self._part(low, low + len(p)) == p for p in choices)
+
+    def endswith(
+        self, suffix: str | tuple[str, ...], start: SupportsIndex | None = None, end: SupportsIndex | None = None
+    ) -> bool:
+        low, high = self._bounds(start, end)
+        choices = suffix if isinstance(suffix, tuple) else (suffix,)
+        return any(low + len(s) <= high and self._part(high - len(s), high) == s for s in choices)
+
+    def _part(self, low: int, high: int) -> str:
+        return self.source.decode(self.byte_of(low), self.byte_of(high))
+
+    # --- pieces -----------------------------------------------------------------------------
+
+    def lines(self, keepends: bool = False) -> Iterator[str]:
+        """The lines, one str each, read as they are asked for; cut where `str.splitlines` cuts."""
+        held: list[str] = []
+        for window in self._windows():
+            if held and held[-1].endswith("\r") and window:
+                if window[0] == "\n":
+                    held.append("\n")
+                    window = window[1:]
+                yield from "".join(held).splitlines(keepends)
+                held = []
+            parts = window.splitlines(True)
+            if parts and held and (len(parts) > 1 or _ended(parts[0])):
+                parts[0] = "".join(held) + parts[0]
+                held = []
+            if parts and not _ended(parts[-1]):
+                held.append(parts.pop())
+            for part in parts:
+                yield part if keepends else part.splitlines()[0]
+        yield from "".join(held).splitlines(keepends)
+
+    def chunks(self, size: int, overlap: int = 0) -> Iterator[str]:
+        """Pieces of `size` characters, one str each, read as they are asked for.
+
+        Each begins `size - overlap` characters after the one before; the last one ends with the text and may
+        be shorter. `ValueError` unless `0 <= overlap < size`.
+        """
+        if not 0 <= overlap < size:
+            raise ValueError(f"chunks need 0 <= overlap < size, not size={size}, overlap={overlap}")
+        return self._chunks(size, size - overlap)
+
+    def _chunks(self, size: int, step: int) -> Iterator[str]:
+        buffer, at = "", 0
+        yielded = False
+        for window in self._windows():
+            buffer, at = buffer[at:] + window, 0
+            # One character more than a chunk: then this one is not the last.
+            while at + size < len(buffer):
+                yield buffer[at : at + size]
+                yielded = True
+                at += step
+        rest = buffer[at:]
+        if rest and (not yielded or len(rest) > size - step):
+            yield rest
+
+    def splitlines(self, keepends: bool = False) -> list[str]:
+        return list(self.lines(keepends))
+
+    def split(self, sep: str | None = None, maxsplit: int = -1) -> list[str]:
+        """As `str.split` (by a fixed string); the list is as large as the text."""
+        return str(self).split(sep, maxsplit)
+
+    # --- regular expressions ----------------------------------------------------------------
+
+    def _matches(self, pattern: Pattern, pos: int, endpos: int | None, max_match: int) -> Iterator[TextMatch]:
+        compiled, (low, high) = _re.compile(pattern), self._clamp(pos, endpos)
+        if low > high:
+            return
+        for match, shift in raw_matches(compiled, self, low, high, max_match=max_match):
+            yield TextMatch(match, shift, compiled, self, (low, high))
+
+    def _clamp(self, pos: int, endpos: int | None) -> tuple[int, int]:
+        return min(max(0, pos), len(self)), len(self) if endpos is None else min(max(0, endpos), len(self))
+
+    def finditer(
+        self, pattern: Pattern, pos: int = 0, endpos: int | None = None, *, max_match: int = MAX_MATCH
+    ) -> Iterator[TextMatch]:
+        """All matches without overlap, found as they are asked for."""
+        return self._matches(pattern, pos, endpos, max_match)
+
+    def search(
+        self, pattern: Pattern, pos: int = 0, endpos: int | None = None, *, max_match: int = MAX_MATCH
+    ) -> TextMatch | None:
+        """The first match, or None."""
+        return next(self._matches(pattern, pos, endpos, max_match), None)
+
+    def match(self, pattern: Pattern, pos: int = 0, endpos: int | None = None) -> TextMatch | None:
+        """A match that begins at `pos`, or None."""
+        return self._anchored(_re.compile(pattern), pos, endpos, whole=False)
+
+    def fullmatch(self, pattern: Pattern, pos: int = 0, endpos: int | None = None) -> TextMatch | None:
+        """A match of all from `pos` to `endpos`, or None."""
+        return self._anchored(_re.compile(pattern), pos, endpos, whole=True)
+
+    def _anchored(self, pattern: _re.Pattern[str], pos: int, endpos: int | None, *, whole: bool) -> TextMatch | None:
+        raise NotImplementedError
+
+    def findall(
+        self, pattern: Pattern, pos: int = 0, endpos: int | None = None, *, max_match: int = MAX_MATCH
+    ) -> list[Any]:
+        """As `re.findall`: a str for each match, its one group, or a tuple of its groups."""
+        found = self._matches(pattern, pos, endpos, max_match)
+        count = _re.compile(pattern).groups
+        if count == 0:
+            return [match[0] for match in found]
+        return [match.groups("")[0] if count == 1 else match.groups("") for match in found]
+
+
+def _found(at: int) -> int:
+    if at < 0:
+        raise ValueError("substring not found")
+    return at
+
+
+def _ended(line: str) -> bool:
+    """Whether the line is whole: it ends in a break that the next window cannot lengthen."""
+    return not line.endswith("\r") and line.splitlines()[0] != line
