@@ -16,9 +16,9 @@ _RESOLVED = re.compile(r"^\s+(\S+) => (/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 _LOADER = re.compile(r"^\s+(/\S*/ld[\w.-]*) \(0x[0-9a-f]+\)$", re.MULTILINE)
 
 PROMISED = (
-    "libgcc_s.so.1 libstdc++.so.6 libz.so.1 libexpat.so.1 libatomic.so.1 libdl.so.2 librt.so.1 libpthread.so.0 "
-    "libutil.so.1 libresolv.so.2 libanl.so.1 libnss_files.so.2 libnss_dns.so.2"
-).split()
+    *("libgcc_s.so.1", "libstdc++.so.6", "libz.so.1", "libexpat.so.1", "libatomic.so.1", "libdl.so.2", "librt.so.1"),
+    *("libpthread.so.0", "libutil.so.1", "libresolv.so.2", "libanl.so.1", "libnss_files.so.2", "libnss_dns.so.2"),
+)
 """Libraries that every manylinux wheel, or glibc itself, may load without naming them to `ldd`."""
 
 

@@ -42,6 +42,14 @@ GUEST_CODE = "/rlm/guest"
 PACKAGES = "/packages"
 """Where a run's own packages are mounted."""
 
+GUEST_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+"""The environment that every sandbox with a root of its own starts with; nothing of the host's is in it."""
+
 LAYOUT = 1
 """Raised when what `rootfs` puts together changes, so that trees of older versions are not reused."""
 UNUSED_SECONDS = 24 * 3600
@@ -62,6 +70,8 @@ class SandboxEnv:
     """`site-packages` inside `root`."""
     python: Path
     """The host's base interpreter, for the sandbox without walls."""
+    version: str
+    """Of the interpreter, as `3.12`."""
 
     def distributions(self) -> dict[str, str]:
         """What is installed: normalised name -> version."""
@@ -92,8 +102,9 @@ def locate() -> SandboxEnv:
         raise SandboxUnavailable("a sandbox from the host's own Python needs Linux: use Docker and `rlm image build`")
     base = rootfs.base_interpreter()
     folder = cache_dir() / _key(base)
-    site = rootfs.inside(folder / "root", base) / "site-packages"
-    return SandboxEnv(key=folder.name, root=folder / "root", site=site, python=base.executable)
+    root = folder / "root"
+    site = rootfs.inside(root, base) / "site-packages"
+    return SandboxEnv(key=folder.name, root=root, site=site, python=base.executable, version=base.version)
 
 
 def cache_dir() -> Path:

@@ -18,10 +18,12 @@ from rlm.kernels import elf, wheels
 Progress = Callable[[str], None]
 
 TOOLS = (
-    "sh bash awk base64 basename cat cmp cp cut date diff dirname du echo env expr false file find fold grep gzip head "
-    "join jq ln ls md5sum mkdir mktemp mv nl od paste printf pwd rev rg rm rmdir sed seq sha256sum shuf sleep sort "
-    "split stat tac tail tar tee test timeout touch tr true uname uniq wc which xargs xxd yes zcat"
-).split()
+    *("sh", "bash", "awk", "base64", "basename", "cat", "cmp", "cp", "cut", "date", "diff", "dirname", "du", "echo"),
+    *("env", "expr", "false", "file", "find", "fold", "grep", "gzip", "head", "id", "join", "jq", "ln", "ls", "md5sum"),
+    *("mkdir", "mktemp", "mv", "nl", "od", "paste", "printf", "pwd", "rev", "rg", "rm", "rmdir", "sed", "seq"),
+    *("sha256sum", "shuf", "sleep", "sort", "split", "stat", "tac", "tail", "tar", "tee", "test", "timeout", "touch"),
+    *("tr", "true", "uname", "uniq", "wc", "which", "xargs", "xxd", "yes"),
+)
 """What models call from a cell; those that the host lacks are left out."""
 
 MOUNT_POINTS = ("dev", "proc", "sys", "tmp", "run", "input", "packages", "rlm/guest", "rlm/cgroup")
@@ -46,6 +48,8 @@ class BaseInterpreter:
     stdlib: Path
     relative: str
     """Where the standard library lies below the prefix: `lib/python3.X`, `lib64/python3.X`."""
+    version: str
+    """`3.X`."""
 
 
 def base_interpreter() -> BaseInterpreter:
@@ -55,7 +59,9 @@ def base_interpreter() -> BaseInterpreter:
     if not executable.is_file() or not (stdlib / "os.py").is_file():
         raise SandboxUnavailable(f"the standard library of {executable} is not a plain folder: it cannot be copied")
     relative = f"{sys.platlibdir}/{stdlib.name}" if stdlib.parent.name == sys.platlibdir else f"lib/{stdlib.name}"
-    return BaseInterpreter(executable=executable, stdlib=stdlib, relative=relative)
+    return BaseInterpreter(
+        executable=executable, stdlib=stdlib, relative=relative, version=sysconfig.get_python_version()
+    )
 
 
 def inside(root: Path, base: BaseInterpreter) -> Path:
@@ -72,21 +78,21 @@ def assemble(root: Path, *, requirements: Path, progress: Progress) -> None:
     progress("installing the sandbox's packages")
     site = inside(root, base) / "site-packages"
     wheels.install_locked(site, requirements, python=base.executable, progress=progress)
-    for left_over in ("bin", "share", "etc"):
+    for left_over in ("bin", "share", "etc", "pandas/tests"):
         shutil.rmtree(site / left_over, ignore_errors=True)
-    wheels.checked_tree(site)
     progress("adding the shared libraries and a shell")
     tools = _copy_tools(root)
     _copy_libraries(root, base, tools)
     _write_skeleton(root)
     progress("compiling to bytecode")
     _compile(inside(root, base), base)
-    _normalise_modes(root)
+    normalise_modes(root)
+    (root / "tmp").chmod(0o1777)
 
 
 def _copy_python(root: Path, base: BaseInterpreter) -> None:
     stdlib = inside(root, base)
-    shutil.copytree(base.stdlib, stdlib, ignore=_UNWANTED)
+    shutil.copytree(base.stdlib, stdlib, ignore=_UNWANTED, ignore_dangling_symlinks=True)
     (stdlib / "site-packages").mkdir()
     # Debian's interpreter looks for `dist-packages` instead.
     (stdlib / "dist-packages").symlink_to("site-packages")
@@ -118,7 +124,7 @@ def _copy_tools(root: Path) -> list[Path]:
 
 
 def _copy_libraries(root: Path, base: BaseInterpreter, tools: list[Path]) -> None:
-    """Everything that the interpreter, its extension modules, the wheels and the tools load, by its name beside libc."""
+    """What the interpreter, its extension modules, the wheels and the tools load, each by its name beside libc."""
     modules = sorted(inside(root, base).rglob("*.so*"))
     found = elf.closure([base.executable, *(p for p in modules if p.is_file() and elf.is_elf(p)), *tools])
     target = root / found.directory.relative_to("/")
@@ -149,8 +155,8 @@ def _compile(stdlib: Path, base: BaseInterpreter) -> None:
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _normalise_modes(root: Path) -> None:
-    """Readable by every uid, writable by the owner alone, no setuid: a sandbox has a uid that owns nothing here."""
+def normalise_modes(root: Path) -> None:
+    """Make a tree readable by every uid (a sandbox's owns nothing in it), writable by its owner, without setuid."""
     for folder, _, files in os.walk(root):
         os.chmod(folder, 0o755)
         for name in files:
@@ -158,4 +164,3 @@ def _normalise_modes(root: Path) -> None:
             mode = os.lstat(path).st_mode
             if stat.S_ISREG(mode):
                 os.chmod(path, 0o755 if mode & 0o100 else 0o644)
-    os.chmod(root / "tmp", 0o1777)

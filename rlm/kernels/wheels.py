@@ -8,10 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from rlm.errors import SandboxError, SandboxUnavailable
+from rlm.errors import SandboxUnavailable
 from rlm.kernels.pins import normalised
 
 _TOLD = ("Collecting ", "Downloading ", "Installing ")
@@ -33,7 +33,17 @@ def install_command(target: Path, *, python: Path) -> list[str]:
     if (pip := pip_command()) is not None:
         return [*pip, "install", "--target", str(target), "--only-binary=:all:", "--no-compile", "--progress-bar=off"]
     if (uv := shutil.which("uv")) is not None:
-        return [uv, "pip", "install", "--target", str(target), "--only-binary=:all:", "--python", str(python)]
+        return [
+            uv,
+            "pip",
+            "install",
+            "--target",
+            str(target),
+            "--only-binary=:all:",
+            "--link-mode=copy",
+            "--python",
+            str(python),
+        ]
     raise SandboxUnavailable(
         "preparing the sandbox needs pip or uv: `python -m ensurepip`, or install uv, and try again"
     )
@@ -82,12 +92,3 @@ def distributions(site: Path) -> dict[str, str]:
         name, _, version = folder.name.removesuffix(".dist-info").rpartition("-")
         found[normalised(name)] = version
     return found
-
-
-def checked_tree(path: Path) -> Path:
-    """`path`, unless a wheel planted a symlink in it, which could lead out of the tree on another machine."""
-    for folder, names, files in os.walk(path):
-        for name in (*names, *files):
-            if os.path.islink(os.path.join(folder, name)):
-                raise SandboxError(f"a package holds a symlink, which is refused: {name}")
-    return path
