@@ -1,0 +1,54 @@
+"""The command tree, and the one place where errors become lines on stderr and exit codes."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from rlm.commands import ask, demo, doctor, image, version
+from rlm.commands.console import say_error
+from rlm.errors import RLMError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="rlm",
+    help="Recursive Language Models: a model answers questions about inputs of any size by writing code, "
+    "which runs in a sandbox and calls sub-models in parallel.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("ask")(ask.ask)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.add_typer(image.app, name="image")
+app.command("version")(version.version)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code. Errors are one line on stderr; RLM_DEBUG=1 adds the traceback."""
+    try:
+        code = typer.main.get_command(app).main(list(arguments), prog_name="rlm", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as error:
+        say_error(error.format_message())
+        return error.exit_code
+    except RLMError as error:
+        _debug()
+        say_error(str(error))
+        return error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except Exception as error:
+        _debug()
+        say_error(f"unexpected {type(error).__name__}: {error} (RLM_DEBUG=1 shows the traceback)")
+        return RLMError.exit_code
+
+
+def _debug() -> None:
+    if os.environ.get("RLM_DEBUG") == "1":
+        traceback.print_exc()

@@ -1,0 +1,44 @@
+"""What commands write: the answer to stdout and nothing else, remarks and errors to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rlm.display.text import visible
+
+
+def say(line: str) -> None:
+    """One line on stderr."""
+    with contextlib.suppress(OSError, ValueError):  # nobody reads stderr any more: there is nobody left to tell
+        sys.stderr.write(f"rlm: {visible(line)}\n")
+        sys.stderr.flush()
+
+
+def say_error(message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    say(f"error: {' '.join(message.split())}")
+
+
+def print_answer(answer: str) -> None:
+    """The answer on stdout: made harmless on a terminal, as it is in a pipe or a file."""
+    _write(visible(answer) if sys.stdout.isatty() else answer)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One object on one line of stdout."""
+    _write(json.dumps(value, ensure_ascii=sys.stdout.isatty()))
+
+
+def _write(text: str) -> None:
+    data = text.encode("utf-8", "backslashreplace")
+    try:
+        sys.stdout.buffer.write(data if data.endswith(b"\n") else data + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # The reader has seen enough. Without this the interpreter would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

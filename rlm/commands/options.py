@@ -1,0 +1,111 @@
+"""The options of a run, each declared once for all the commands that start runs.
+
+A parameter that is named as a field of `Settings` sets that field; `given` collects those that were given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rlm.commands.help import option_help
+from rlm.errors import ConfigError
+
+
+def _option(field: str, panel: str, *names: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=option_help(field), rich_help_panel=panel, metavar=metavar, show_default=False)
+
+
+_MODELS, _LIMITS, _SANDBOX, _PROMPTS, _OUTPUT = "Models", "Limits", "Sandbox", "Prompts", "Output"
+
+Model = Annotated[str | None, _option("model", _MODELS)]
+SubModel = Annotated[str | None, _option("sub_model", _MODELS)]
+BaseUrl = Annotated[str | None, _option("base_url", _MODELS, metavar="URL")]
+SubBaseUrl = Annotated[str | None, _option("sub_base_url", _MODELS, metavar="URL")]
+Params = Annotated[list[str] | None, _option("params", _MODELS, "--param", metavar="KEY=VALUE")]
+SubParams = Annotated[list[str] | None, _option("sub_params", _MODELS, "--sub-param", metavar="KEY=VALUE")]
+Headers = Annotated[list[str] | None, _option("headers", _MODELS, "--header", metavar="NAME: VALUE")]
+ContextWindow = Annotated[int | None, _option("context_window", _MODELS, metavar="TOKENS")]
+SubContextWindow = Annotated[int | None, _option("sub_context_window", _MODELS, metavar="TOKENS")]
+SubMaxTokens = Annotated[int | None, _option("sub_max_tokens", _MODELS, metavar="TOKENS")]
+RequestTimeout = Annotated[float | None, _option("request_timeout", _MODELS, metavar="SECONDS")]
+Concurrency = Annotated[int | None, _option("concurrency", _MODELS, metavar="N")]
+
+MaxTurns = Annotated[int | None, _option("max_turns", _LIMITS, metavar="N")]
+MaxSubCalls = Annotated[int | None, _option("max_sub_calls", _LIMITS, metavar="N")]
+MaxTokens = Annotated[int | None, _option("max_tokens", _LIMITS, metavar="N")]
+MaxCost = Annotated[float | None, _option("max_cost", _LIMITS, metavar="MONEY")]
+Timeout = Annotated[float | None, _option("timeout", _LIMITS, metavar="SECONDS")]
+CellTimeout = Annotated[float | None, _option("cell_timeout", _LIMITS, metavar="SECONDS")]
+OutputLimit = Annotated[int | None, _option("output_limit", _LIMITS, metavar="N")]
+
+Sandbox = Annotated[str | None, _option("sandbox", _SANDBOX, metavar="auto|docker|bwrap|process")]
+Memory = Annotated[str | None, _option("memory", _SANDBOX, metavar="SIZE")]
+Cpus = Annotated[float | None, _option("cpus", _SANDBOX, metavar="N")]
+Packages = Annotated[list[str] | None, _option("packages", _SANDBOX, "--package", metavar="NAME")]
+AllowInstall = Annotated[list[str] | None, _option("allow_install", _SANDBOX, "--allow-install", metavar="NAME,…")]
+
+Prompt = Annotated[str | None, _option("prompt", _PROMPTS, metavar="NAME|FILE")]
+Tips = Annotated[str | None, _option("tips", _PROMPTS, metavar="TEXT|FILE")]
+
+TraceDir = Annotated[Path | None, _option("trace_dir", _OUTPUT, metavar="DIR")]
+NoTrace = Annotated[bool, _option("no_trace", _OUTPUT, "--no-trace")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as one JSON object instead of the answer.", rich_help_panel=_OUTPUT),
+]
+StreamJson = Annotated[
+    bool,
+    typer.Option(
+        "--stream-json",
+        help="Print the run's events as they happen, one JSON object per line: the records of the trace.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Show no progress on stderr, only errors.", rich_help_panel=_OUTPUT),
+]
+
+
+def given(parameters: Mapping[str, Any], *own: str) -> dict[str, Any]:
+    """The settings among a command's parsed parameters (`ctx.params`); `own` are the command's other ones.
+
+    Raises `ConfigError` for a pair that is none.
+    """
+    settings = {name: value for name, value in parameters.items() if name not in own and _was_given(value)}
+    for name in ("params", "sub_params"):
+        if name in settings:
+            settings[name] = dict(_parameter(name, pair) for pair in settings[name])
+    if "headers" in settings:
+        settings["headers"] = dict(_header(line) for line in settings["headers"])
+    if "allow_install" in settings:
+        settings["allow_install"] = [name.strip() for names in settings["allow_install"] for name in names.split(",")]
+    return settings
+
+
+def _was_given(value: Any) -> bool:
+    return value is not None and value is not False and value != []  # a 0 was given
+
+
+def _parameter(option: str, pair: str) -> tuple[str, Any]:
+    """`temperature=0.2` -> `("temperature", 0.2)`; a value that is not JSON is a string."""
+    key, equals, value = pair.partition("=")
+    if not key or not equals:
+        raise ConfigError(f"--{option.replace('_', '-').removesuffix('s')}: {pair!r} is not KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not name.strip() or not colon:
+        # The value may be a key: it is not repeated.
+        raise ConfigError("--header: not of the form 'NAME: VALUE'")
+    return name.strip(), value.strip()
