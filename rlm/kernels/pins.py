@@ -25,8 +25,13 @@ def normalised(name: str) -> str:
 
 @cache
 def locked_versions() -> dict[str, str]:
-    """Every distribution of the lock file: normalised name -> version."""
-    return {normalised(name): version for name, version in _PIN.findall(lock_file().read_text(encoding="utf-8"))}
+    """Every distribution of the sandbox's lock file: normalised name -> version."""
+    return read(lock_file())
+
+
+def read(path: Path) -> dict[str, str]:
+    """The pins of a requirements file: normalised name -> version."""
+    return {normalised(name): version for name, version in _PIN.findall(path.read_text(encoding="utf-8"))}
 
 
 @cache

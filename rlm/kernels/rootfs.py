@@ -85,7 +85,7 @@ def assemble(root: Path, *, requirements: Path, progress: Progress) -> None:
     _copy_libraries(root, base, tools)
     _write_skeleton(root)
     progress("compiling to bytecode")
-    _compile(inside(root, base), base)
+    compile_tree(inside(root, base), seen_at=f"/usr/local/{base.relative}")
     normalise_modes(root)
     (root / "tmp").chmod(0o1777)
 
@@ -146,12 +146,14 @@ def _write_skeleton(root: Path) -> None:
         (root / name).write_text(text, encoding="utf-8")
 
 
-def _compile(stdlib: Path, base: BaseInterpreter) -> None:
-    """Bytecode that is trusted without a look at its source: the tree never changes, and mounts lose timestamps."""
-    root = stdlib.parents[len(Path(base.relative).parts) + 1]
-    command = [str(base.executable), "-I", "-S", "-m", "compileall", "-q", "-j0", "--invalidation-mode"]
-    command += ["unchecked-hash", "-s", str(root), "-p", "/", str(stdlib)]
-    # Some packages ship templates that are not valid Python: compileall then reports failure for the rest too.
+def compile_tree(tree: Path, *, seen_at: str) -> None:
+    """Compile a tree for this interpreter's version; tracebacks will show it at `seen_at`.
+
+    The bytecode is trusted without a look at its source: the tree never changes, and mounts lose timestamps.
+    """
+    command = [str(base_interpreter().executable), "-I", "-S", "-m", "compileall", "-q", "-j0"]
+    command += ["--invalidation-mode", "unchecked-hash", "-s", str(tree), "-p", seen_at, str(tree)]
+    # The status says nothing: some packages ship templates that are not valid Python.
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

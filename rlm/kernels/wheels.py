@@ -14,6 +14,7 @@ from pathlib import Path
 from rlm.errors import SandboxUnavailable
 from rlm.kernels.pins import normalised
 
+NO_INSTALLER = "preparing the sandbox needs pip or uv: `python -m ensurepip`, or install uv, and try again"
 _TOLD = ("Collecting ", "Downloading ", "Installing ")
 
 
@@ -44,9 +45,7 @@ def install_command(target: Path, *, python: Path) -> list[str]:
             "--python",
             str(python),
         ]
-    raise SandboxUnavailable(
-        "preparing the sandbox needs pip or uv: `python -m ensurepip`, or install uv, and try again"
-    )
+    raise SandboxUnavailable(NO_INSTALLER)
 
 
 def install_locked(target: Path, requirements: Path, *, python: Path, progress: Callable[[str], None]) -> None:
@@ -79,10 +78,12 @@ def environ() -> dict[str, str]:
 
 
 def reason(output: str) -> str:
-    """The one line of pip's or uv's output that says what went wrong."""
-    errors = [line.strip() for line in output.splitlines() if re.match(r"\s*(ERROR|error)\b", line)]
-    told = errors or [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
-    return re.sub(r"^(ERROR|error): ?", "", told[-1])[:400]
+    """What pip's or uv's output says went wrong, on one line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    conflict = [line for line in lines if re.search(r"^The user requested|depends on |because ", line, re.IGNORECASE)]
+    errors = [line for line in lines if re.match(r"(ERROR|error)\b", line)]
+    told = conflict or errors[-1:] or lines[-1:] or ["no output"]
+    return re.sub(r"^(ERROR|error): ?", "", "; ".join(told))[:400]
 
 
 def distributions(site: Path) -> dict[str, str]:
