@@ -1,0 +1,303 @@
+"""One root rollout: prompt -> model -> cell -> observation -> … -> answer.
+
+The conversation only ever grows, so that an endpoint's prefix cache stays warm. A reply without code gets a
+reminder, which is not a turn. When a limit comes near, one last turn asks for the best answer, paid
+from what was set aside for it; then the draft in `answer` is returned with the limit's name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from rlm.budget import Ledger, Reservation, Shortage
+from rlm.config import Settings
+from rlm.conversation import Conversation, python_tool
+from rlm.errors import ModelError, RunError
+from rlm.estimate import BYTES_PER_TOKEN
+from rlm.observation import Budget, observe, remaining_line
+from rlm.prompts import render
+from rlm.protocols import Answer, CellResult, Delta, Emit, Kernel, Model
+from rlm.repetition import Repetition
+from rlm.reply import Reply, ReplyReader
+from rlm.result import StopReason
+
+MAX_REMINDERS = 2
+"""In a row; the next reply without code ends the run."""
+LAST_OUTPUT = 1024
+"""Tokens set aside for the reply of the last turn."""
+MIN_OUTPUT = 256
+"""With room for fewer output tokens than these, a turn is the last one."""
+MAX_OUTPUT = 16_384
+"""Cap on a reply when tokens or cost are limited, since it has to be reserved."""
+LAST_SECONDS = 60.0
+"""Most seconds set aside for the last turn; a tenth of `timeout` if that is less."""
+_OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
+
+
+class Outcome(NamedTuple):
+    """How a rollout ended."""
+
+    answer: str
+    ready: bool
+    stop_reason: StopReason
+    turns: int
+    error: BaseException | None = None
+
+
+class Rollout:
+    """The root model's way through one question. Used once.
+
+    `started` is awaited before the first cell: the kernel may start while the model already writes.
+    `begin_cell` is called before each cell.
+    """
+
+    def __init__(
+        self,
+        *,
+        system: str,
+        question: str,
+        preview: str,
+        model: Model,
+        kernel: Kernel,
+        started: Awaitable[None],
+        ledger: Ledger,
+        settings: Settings,
+        emit: Emit,
+        begin_cell: Callable[[], None],
+    ) -> None:
+        self._model = model
+        self._kernel = kernel
+        self._started = started
+        self._ledger = ledger
+        self._settings = settings
+        self._emit = emit
+        self._begin_cell = begin_cell
+        self._begun = time.monotonic()
+        self._talk = Conversation(system)
+        self._draft = Answer()
+        self._prose = ""
+        self._turns = 0
+        self._reminders = 0
+        self._variables: dict[str, None] = {}
+        self._repetition = Repetition()
+        self._task: asyncio.Task[Any] | None = None
+        self._interrupted = False
+        self._talk.say(render("question", question=question, preview=preview, left=remaining_line(self._budget())))
+
+    # --- from outside
+
+    async def run(self) -> Outcome:
+        """Play until there is an answer or a limit. Failures of the run are part of the outcome.
+
+        Cancelling it cancels it; `interrupt` ends it with an outcome instead.
+        """
+        self._task = asyncio.current_task()
+        try:
+            return self.outcome(await self._play())
+        except asyncio.CancelledError:
+            if not self._interrupted or self._task is None:
+                raise
+            self._task.uncancel()
+            return self.outcome("interrupted")
+        except RunError as error:
+            return self.outcome("error", error)
+        finally:
+            self._task = None
+
+    def interrupt(self) -> None:
+        """End the run now, with the best draft. To be called on the run's event loop."""
+        if self._task and not self._interrupted:
+            self._interrupted = True
+            self._task.cancel()
+
+    def outcome(self, reason: StopReason, error: BaseException | None = None) -> Outcome:
+        """The outcome if the run ended now; an answer that is ready counts however the run ended."""
+        if self._final:
+            return Outcome(self._draft.content, True, "answered", self._turns)
+        return Outcome(self._draft.content or self._prose, False, reason, self._turns, error)
+
+    def on_answer(self, answer: Answer) -> None:
+        """The guest's `answer` changed. An older version, as a fresh kernel has it, does not overwrite the draft."""
+        if answer.version > self._draft.version:
+            self._draft = answer
+            self._emit("answer.changed", version=answer.version, content=answer.content, ready=answer.ready)
+
+    # --- the turns
+
+    async def _play(self) -> StopReason:
+        while True:
+            last = self._why_last()
+            try:
+                async with asyncio.timeout(self._seconds_left(last=last is not None)) as deadline:
+                    stop = await self._step(last)
+            except TimeoutError:
+                if not deadline.expired():
+                    raise
+                stop = None
+                if self._talk.silent:  # it stopped a cell, whose observation is missing
+                    self._talk.say(render("stopped"))
+            if stop or last:
+                return stop or last or "error"
+
+    async def _step(self, last: StopReason | None) -> StopReason | None:
+        """One request and, if it has code, one cell; returns why the run is over, if it is."""
+        turn = self._turns + 1
+        if last:
+            self._talk.say(render("last_turn", reason=last, draft=len(self._draft.content)))
+        place = self._reserve(last=last is not None)
+        if isinstance(place, Shortage):
+            return last
+        if not self._reminders:
+            self._emit("turn.started", turn=turn, max_turns=self._settings.max_turns)
+        reply = await self._ask(turn, *place)
+        if reply.code is None:
+            return self._without_code(reply, last)
+        self._turns, self._reminders, self._prose = turn, 0, ""
+        return await self._execute(turn, reply.code)
+
+    def _without_code(self, reply: Reply, last: StopReason | None) -> StopReason | None:
+        self._prose = reply.text.strip() if reply.broken is None else self._prose
+        if last:
+            self._turns += 1
+            return last
+        if self._reminders == MAX_REMINDERS:
+            return "loop"
+        self._reminders += 1
+        self._talk.say(render("reminder", kind=reply.broken or "prose", native_tools=self._settings.native_tools))
+        return None
+
+    async def _execute(self, turn: int, code: str) -> StopReason | None:
+        await asyncio.shield(asyncio.ensure_future(self._started))
+        self._begin_cell()
+        self._emit("cell.started", turn=turn, code=code)
+        cell = await self._kernel.execute(code, timeout=self._settings.cell_timeout)
+        self._emit("cell.completed", turn=turn, **_cell_fields(cell))
+        self.on_answer(cell.answer)
+        if self._final:
+            return "answered"
+        return self._observe(code, cell)
+
+    def _observe(self, code: str, cell: CellResult) -> StopReason | None:
+        limit, cell_timeout = self._settings.output_limit, self._settings.cell_timeout
+        lost = list(self._variables) if cell.status == "died" else []
+        if cell.status == "died":
+            self._variables.clear()
+            self._draft = Answer(self._draft.content, self._draft.ready)  # a fresh guest counts versions anew
+        self._variables.update(dict.fromkeys(variable.name for variable in cell.variables))
+        self._talk.say(observe(cell, self._budget(), limit=limit, cell_timeout=cell_timeout, lost=lost))
+        error = cell.error.traceback if cell.error else ""
+        verdict = self._repetition.see(code, f"{cell.status}\n{cell.output}\n{cell.output_tail}\n{error}")
+        if verdict == "warn":
+            self._talk.say(render("repeated"))
+        return "loop" if verdict == "stop" else None
+
+    # --- one request
+
+    async def _ask(self, turn: int, place: Reservation, max_tokens: int | None, estimate: int) -> Reply:
+        """Stream one reply, up to its first code."""
+        begun = time.monotonic()
+        reader = ReplyReader(lambda text: self._emit("root.delta", turn=turn, text=text))
+        with self._settling(place, reader, estimate):
+            reply = await reader.read(self._stream(max_tokens))
+        tokens = reader.tokens(estimate)
+        self._emit(
+            "root.completed",
+            turn=turn,
+            text=reply.text,
+            code=reply.code,
+            reminder=reply.code is None,
+            input_tokens=tokens.input,
+            output_tokens=tokens.output,
+            estimated=tokens.estimated,
+            seconds=time.monotonic() - begun,
+            attempts=reader.attempts or 1,
+        )
+        self._talk.accept(reply)
+        return reply
+
+    def _stream(self, max_tokens: int | None) -> AsyncIterator[Delta]:
+        params = {key: value for key, value in self._settings.root_params.items() if key not in _OUTPUT_CAPS}
+        if self._settings.native_tools:
+            params.setdefault("tools", [python_tool()])
+        timeout = self._settings.request_timeout
+        return self._model.stream(self._talk.request(), max_tokens=max_tokens, timeout=timeout, params=params)
+
+    @contextmanager
+    def _settling(self, place: Reservation, reader: ReplyReader, estimate: int) -> Any:
+        try:
+            yield
+        except ModelError as error:
+            place.fail(attempts=error.attempts)
+            raise
+        except BaseException:
+            # Cut off: what had been streamed was paid for.
+            if reader.attempts:
+                place.settle(reader.tokens(estimate), attempts=reader.attempts)
+            else:
+                place.fail()
+            raise
+        place.settle(reader.tokens(estimate), attempts=reader.attempts or 1)
+
+    def _reserve(self, *, last: bool) -> tuple[Reservation, int | None, int] | Shortage:
+        """Room for the next request, its output cap and its estimated input."""
+        estimate = self._talk.input_tokens()
+        room = self._room(estimate, last=last)
+        caps = [self._settings.root_params[name] for name in _OUTPUT_CAPS if name in self._settings.root_params]
+        cap = min([*caps, room, MAX_OUTPUT]) if room is not None else min(caps, default=None)
+        place = self._ledger.reserve("root", self._model.name, estimate, max(1, cap or 0), last=last)
+        return place if isinstance(place, Shortage) else (place, cap, estimate)
+
+    def _room(self, estimate: int, *, last: bool) -> int | None:
+        room = self._ledger.room(self._model.name, estimate, last=last)
+        # What a reply takes as output, the next request takes again as input: keep it for the last one.
+        return None if room is None else room[0] if last else room[0] // 2
+
+    # --- limits
+
+    @property
+    def _final(self) -> bool:
+        return self._draft.ready and bool(self._draft.content)
+
+    def _why_last(self) -> StopReason | None:
+        """The limit that makes the next turn the last one."""
+        if self._turns + 1 >= self._settings.max_turns:
+            return "max_turns"
+        if self._seconds_left(last=False) <= 0:
+            return "timeout"
+        estimate = self._talk.input_tokens()
+        observation = self._settings.output_limit // BYTES_PER_TOKEN
+        self._ledger.set_aside(self._model.name, estimate + observation, LAST_OUTPUT)
+        room = self._ledger.room(self._model.name, estimate)
+        if room is None or room[0] // 2 >= MIN_OUTPUT:
+            return None
+        return "max_cost" if room[1] == "max_cost" else "max_tokens"
+
+    def _seconds_left(self, *, last: bool) -> float:
+        timeout = self._settings.timeout
+        reserve = 0.0 if last else min(LAST_SECONDS, timeout / 10)
+        return max(0.0, timeout - reserve - (time.monotonic() - self._begun))
+
+    def _budget(self) -> Budget:
+        left = self._ledger.remaining()
+        turn = min(self._turns + 1, self._settings.max_turns)
+        seconds = self._seconds_left(last=False)
+        return Budget(turn, self._settings.max_turns, seconds, left.sub_calls, left.tokens, left.cost)
+
+
+def _cell_fields(cell: CellResult) -> dict[str, Any]:
+    return {
+        "status": cell.status,
+        "output": cell.output + (f"\n…\n{cell.output_tail}" if cell.omitted else cell.output_tail),
+        "omitted": cell.omitted,
+        "error": {"name": cell.error.name, "value": cell.error.value, "traceback": cell.error.traceback}
+        if cell.error
+        else None,
+        "seconds": cell.seconds,
+        "active_seconds": cell.active_seconds,
+        "variables": [variable.name for variable in cell.variables],
+        "notices": list(cell.notices),
+    }
