@@ -61,6 +61,12 @@ def ensure(*, progress: Progress | None = None) -> str:
         return _build(client, from_host=False, rebuild=False, progress=tell)
 
 
+def find() -> str | None:
+    """The tag of the current image, None if it is not built. Raises `SandboxUnavailable` if no engine answers."""
+    with _engine() as client:
+        return next((tag for tag in _current_tags() if _exists(client, tag)), None)
+
+
 def build(*, from_host: bool, rebuild: bool = False, progress: Progress | None = None) -> str:
     """Build the image in the way that is named, and make it the one that `ensure` finds; returns its tag.
 
