@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re as _re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, NoReturn, SupportsIndex, overload
 
 from guest import textsearch
-from guest.textscan import MAX_MATCH, TextMatch, expand, raw_matches
+from guest.textscan import MAX_MATCH, TextMatch, raw_anchored, raw_matches
 from guest.textsource import BLOCK, STRIDE, Source
 
 STR_MAX = 1 << 20
@@ -107,17 +107,18 @@ class Text:
     def __getitem__(self, key: Any) -> str | Text:
         if not isinstance(key, slice):
             at = key.__index__()
-            if not -len(self) <= at < len(self):
+            first = self.byte_of(at + len(self) if at < 0 else at) if at >= 0 or -at <= len(self) else self.last
+            if first >= self.last:
                 raise IndexError("Text index out of range")
-            first = self.byte_of(at % len(self))
             return self.source.decode(first, min(first + 4, self.last))[0]
-        start, stop, step = key.indices(len(self))
-        if step != 1:
-            return self._stepped(range(start, stop, step))
-        stop = max(start, stop)
-        first, last = self.byte_of(start), self.byte_of(stop)
-        if stop - start <= self.str_max:
-            return self.source.decode(first, last)
+        if key.step not in (None, 1):
+            return self._stepped(range(*key.indices(len(self))))
+        start, first = self._edge(key.start, 0)
+        last = max(first, self._edge(key.stop, None)[1])
+        # Four bytes are the most that a character takes, so that long slices need not be counted.
+        small = last - first <= 4 * self.str_max
+        if small and len(part := self.source.decode(first, last)) <= self.str_max:
+            return part
         return Text(
             self.source,
             first=first,
@@ -127,19 +128,26 @@ class Text:
             str_max=self.str_max,
         )
 
+    def _edge(self, index: SupportsIndex | None, default: int | None) -> tuple[int, int]:
+        """One end of a slice: its character, not beyond the text where that is known, and its byte."""
+        at = default if index is None else index.__index__()
+        if at is None:
+            return -1, self.last
+        if at < 0:
+            at = max(0, at + len(self))
+        return at, min(self.byte_of(at), self.last)
+
     def _stepped(self, wanted: range) -> str:
         """The characters at `wanted`, picked from one window after another."""
         forward = wanted if wanted.step > 0 else wanted[::-1]
         out: list[str] = []
         base = 0
         for window in self._windows():
-            inside = slice((forward.start - base) % forward.step, None, forward.step)
-            if forward.start > base:
-                inside = slice(forward.start - base, None, forward.step)
-            out.append(window[: max(0, forward.stop - base)][inside])
-            base += len(window)
-            if not forward or base >= forward.stop:
+            if base >= forward.stop:
                 break
+            first = forward.start - base
+            out.append(window[first if first >= 0 else first % forward.step : forward.stop - base : forward.step])
+            base += len(window)
         picked = "".join(out)
         return picked if wanted.step > 0 else picked[::-1]
 
@@ -153,7 +161,10 @@ class Text:
         if isinstance(other, Text):
             if self.source is other.source and (self.first, self.last) == (other.first, other.last):
                 return True
-            return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+            step = self.stride
+            return len(self) == len(other) and all(
+                self._part(at, at + step) == other._part(at, at + step) for at in range(0, len(self), step)
+            )
         if not isinstance(other, str):
             return NotImplemented
         at = 0
@@ -303,21 +314,43 @@ class Text:
         return self._chunks(size, size - overlap)
 
     def _chunks(self, size: int, step: int) -> Iterator[str]:
-        buffer, at = "", 0
-        yielded = False
+        held, length = [""], 0
         for window in self._windows():
-            buffer, at = buffer[at:] + window, 0
-            # One character more than a chunk: then this one is not the last.
-            while at + size < len(buffer):
+            held.append(window)
+            length += len(window)
+            if length <= size:
+                continue
+            buffer, at = "".join(held), 0
+            # There is a character after this chunk, so that it is not the last.
+            while at + size < length:
                 yield buffer[at : at + size]
-                yielded = True
                 at += step
-        rest = buffer[at:]
-        if rest and (not yielded or len(rest) > size - step):
+            held, length = [buffer[at:]], length - at
+        if rest := "".join(held):
             yield rest
 
     def splitlines(self, keepends: bool = False) -> list[str]:
         return list(self.lines(keepends))
+
+    def sub(
+        self, pattern: Pattern, repl: str | Callable[[TextMatch], str], count: int = 0, *, max_match: int = MAX_MATCH
+    ) -> str:
+        """As `re.sub`; the result is a str, as large as the text."""
+        return self.subn(pattern, repl, count, max_match=max_match)[0]
+
+    def subn(
+        self, pattern: Pattern, repl: str | Callable[[TextMatch], str], count: int = 0, *, max_match: int = MAX_MATCH
+    ) -> tuple[str, int]:
+        """As `re.subn`: the new str, and how many matches were replaced."""
+        out, at, done = [], 0, 0
+        compiled, end = _re.compile(pattern), len(self)
+        for raw, shift in raw_matches(compiled, self, 0, end, max_match=max_match):
+            match = TextMatch(raw, shift, compiled, self, (0, end))
+            out += [self._part(at, match.start()), repl(match) if callable(repl) else match.expand(repl)]
+            at, done = match.end(), done + 1
+            if done == count:
+                break
+        return "".join([*out, self._part(at, end)]), done
 
     def split(self, sep: str | None = None, maxsplit: int = -1) -> list[str]:
         """As `str.split` (by a fixed string); the list is as large as the text."""
@@ -347,16 +380,24 @@ class Text:
         """The first match, or None."""
         return next(self._matches(pattern, pos, endpos, max_match), None)
 
-    def match(self, pattern: Pattern, pos: int = 0, endpos: int | None = None) -> TextMatch | None:
+    def match(
+        self, pattern: Pattern, pos: int = 0, endpos: int | None = None, *, max_match: int = MAX_MATCH
+    ) -> TextMatch | None:
         """A match that begins at `pos`, or None."""
-        return self._anchored(_re.compile(pattern), pos, endpos, whole=False)
+        return self._anchored(_re.compile(pattern), pos, endpos, max_match, whole=False)
 
-    def fullmatch(self, pattern: Pattern, pos: int = 0, endpos: int | None = None) -> TextMatch | None:
+    def fullmatch(
+        self, pattern: Pattern, pos: int = 0, endpos: int | None = None, *, max_match: int = MAX_MATCH
+    ) -> TextMatch | None:
         """A match of all from `pos` to `endpos`, or None."""
-        return self._anchored(_re.compile(pattern), pos, endpos, whole=True)
+        return self._anchored(_re.compile(pattern), pos, endpos, max_match, whole=True)
 
-    def _anchored(self, pattern: _re.Pattern[str], pos: int, endpos: int | None, *, whole: bool) -> TextMatch | None:
-        raise NotImplementedError
+    def _anchored(
+        self, pattern: _re.Pattern[str], pos: int, endpos: int | None, max_match: int, *, whole: bool
+    ) -> TextMatch | None:
+        low, high = self._clamp(pos, endpos)
+        found = raw_anchored(pattern, self, low, high, whole=whole, max_match=max_match) if low <= high else None
+        return TextMatch(found[0], found[1], pattern, self, (low, high)) if found else None
 
     def findall(
         self, pattern: Pattern, pos: int = 0, endpos: int | None = None, *, max_match: int = MAX_MATCH

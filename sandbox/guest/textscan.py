@@ -89,7 +89,8 @@ class TextMatch:
 
     def _get(self, number: int) -> str | None:
         if self._match is None:
-            return self._groups[number]
+            value: str | None = self._groups[number]
+            return value
         found = self._match[number]
         return None if found is None else str(found, "ascii")
 
@@ -120,17 +121,8 @@ class TextMatch:
         return self.span(group)[1]
 
     def expand(self, template: str) -> str:
-        if self._match is not None:
-            return expand(self._match, template)
-        # The window is gone: have the same groups matched in a text made for it, group 0 first.
-        names = {number: name for name, number in self.re.groupindex.items()}
-        rules = [f".{{{len(self._groups[0] or '')}}}(?="]
-        for number, value in enumerate(self._groups[1:], 1):
-            head = f"(?P<{names[number]}>" if number in names else "("
-            rules.append(f"(?:{head}(?!))|)" if value is None else f"{head}.{{{len(value)}}})")
-        stand_in = re.compile("".join(rules) + ")", re.DOTALL).match("".join(value or "" for value in self._groups))
-        assert stand_in is not None
-        return stand_in.expand(template)
+        parts = _template_parts(self.re, template)
+        return "".join(self._get(part) or "" if isinstance(part, int) else part for part in parts)
 
     def __repr__(self) -> str:
         return f"<TextMatch span={self.span()}, match={_short(self[0])}>"
@@ -140,11 +132,23 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 50 else text[:47] + "...")
 
 
-def expand(match: re.Match[Any], template: str) -> str:
-    """`match.expand(template)` as text, for a match of text or of ASCII bytes."""
-    if isinstance(match.re.pattern, bytes):
-        return str(match.expand(template.encode()), "utf-8")
-    return str(match.expand(template))
+@lru_cache(maxsize=64)
+def _template_parts(pattern: re.Pattern[str], template: str) -> list[str | int]:
+    """The literals of a replacement template, and the numbers of its groups.
+
+    The standard library parses it: it expands a match whose every group is a mark with the group's number.
+    """
+    mark = next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in template)
+    names = {number: name for name, number in pattern.groupindex.items()}
+    marks = [f"{mark}{number}{mark}" for number in range(pattern.groups + 1)]
+    groups = "".join(
+        f"(?P<{names[number]}>{marks[number]})" if number in names else f"({marks[number]})"
+        for number in range(1, len(marks))
+    )
+    match = re.match(f"{marks[0]}(?={groups})", "".join(marks))
+    assert match is not None
+    pieces = match.expand(template).split(mark)
+    return [int(piece) if at % 2 else piece for at, piece in enumerate(pieces)]
 
 
 def raw_matches(
@@ -157,6 +161,26 @@ def raw_matches(
             yield match, 0
     else:
         yield from _in_windows(pattern, text, pos, endpos, max_match)
+
+
+def raw_anchored(
+    pattern: re.Pattern[str], text: Text, pos: int, endpos: int, *, whole: bool, max_match: int
+) -> tuple[re.Match[Any], int] | None:
+    """What `pattern.match(str(text), pos, endpos)`, or with `whole` its `fullmatch`, returns, and its shift."""
+    source = text.source
+    found: re.Match[Any] | None
+    if source.ascii and (in_bytes := bytes_pattern(pattern)) is not None:
+        view = source.view[text.first : text.last]
+        found = in_bytes.fullmatch(view, pos, endpos) if whole else in_bytes.match(view, pos, endpos)
+        return (found, 0) if found else None
+    base, stop = max(0, pos - max_match), min(endpos, pos + max_match)
+    if whole and stop < endpos:
+        return None
+    window = source.decode(text.byte_of(base), text.byte_of(stop))
+    found = pattern.fullmatch(window, pos - base) if whole else pattern.match(window, pos - base)
+    if found and stop < endpos and found.end() == len(window):
+        _warn_cut(max_match)
+    return (found, base) if found else None
 
 
 def _in_windows(

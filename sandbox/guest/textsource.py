@@ -39,7 +39,8 @@ class Source:
         self.view = memoryview(whole)[self.start : self.end]
         self.size = len(self.view)
         self._block = block
-        self._ascii: bool | None = None
+        self._plain = 0
+        self._plain_ended = False
         self._bytes = array("Q", [0])
         self._chars = array("Q", [0])
 
@@ -61,13 +62,11 @@ class Source:
     @property
     def ascii(self) -> bool:
         """Whether every byte is ASCII, so that characters and bytes count alike. The first call reads all."""
-        if self._ascii is None:
-            self._ascii = all(piece.isascii() for piece in self.pieces(0, self.size))
-        return self._ascii
+        return self._is_plain(self.size)
 
     def byte_of(self, char: int) -> int:
         """The byte at which character `char` begins; `size` for the end of the text or beyond."""
-        if self.ascii:
+        if self._is_plain(min(char, self.size)):
             return min(char, self.size)
         self._extend(chars=char)
         entry = bisect_right(self._chars, char) - 1
@@ -75,11 +74,22 @@ class Source:
 
     def char_of(self, byte: int) -> int:
         """The character that begins at `byte`, which must be between two characters."""
-        if self.ascii:
+        if self._is_plain(byte):
             return byte
         self._extend(bytes_=byte)
         entry = bisect_right(self._bytes, byte) - 1
         return self._chars[entry] + len(self.decode(self._bytes[entry], byte))
+
+    def _is_plain(self, end: int) -> bool:
+        """Whether the first `end` bytes are all ASCII, as far as whole pieces tell; reads on no further."""
+        while self._plain < end and not self._plain_ended:
+            stop = min(self._plain + STRIDE, self.size)
+            if bytes(self.view[self._plain : stop]).isascii():
+                self._plain = stop
+            else:
+                self._plain_ended = True
+                self._bytes, self._chars = array("Q", [self._plain]), array("Q", [self._plain])
+        return end <= self._plain
 
     def _extend(self, *, chars: int = -1, bytes_: int = -1) -> None:
         """Index on, until the last entry lies at or past the character or the byte."""
