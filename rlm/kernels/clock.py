@@ -38,8 +38,8 @@ class ActiveClock:
         """Returns once `limit` active seconds have passed; never, without a limit."""
         while limit is None or self.active < limit:
             self._changed.clear()
-            running = limit is not None and self._paused_at is None
+            left = None if limit is None or self._paused_at is not None else max(0.0, limit - self.active)
             try:
-                await asyncio.wait_for(self._changed.wait(), max(0.0, limit - self.active) if running and limit else None)
+                await asyncio.wait_for(self._changed.wait(), left)
             except TimeoutError:
                 continue

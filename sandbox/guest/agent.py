@@ -149,6 +149,9 @@ class Agent:
                 self.signal(message["kernel"], message["signal"])
             case "kill":
                 self.signal(message["kernel"], signal.SIGKILL)
+            case "close_bridge" if (kernel := self.kernels.get(message["kernel"])) is not None:
+                kernel.credit = 0
+                kernel.bridge.shutdown(socket.SHUT_RDWR)
             case "credit" if (kernel := self.kernels.get(message["kernel"])) is not None:
                 kernel.credit += message["bytes"]
 

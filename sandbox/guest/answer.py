@@ -103,6 +103,7 @@ class AnswerKeeper:
         self._pushed: tuple[str, bool] = (content, False)
         self._pushed_at = 0.0
         self._dirty = False
+        self._remarked: str | None = None
         self.version = version
         self.answer = AnswerDict(self.changed, content)
 
@@ -138,9 +139,10 @@ class AnswerKeeper:
     def settle(self, namespace: dict[str, Any]) -> list[str]:
         """After a cell: take over what was bound to `answer`, restore the dict, push. Returns remarks."""
         remarks = self._mend(namespace)
-        content_remark = as_text(self.answer.get("content", ""))[1]
-        if content_remark:
-            remarks.append(content_remark)
+        remark = as_text(self.answer.get("content", ""))[1]
+        if remark and remark != self._remarked:
+            remarks.append(remark)
+        self._remarked = remark
         self.push()
         return remarks
 

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,7 @@ from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQInteractiveShell
 from traitlets.config import Config
 
-from guest import output
+from guest import output, procs
 from guest.answer import AnswerKeeper
 from guest.bridge import Bridge, BridgeClosed
 from guest.calls import CallError, CallResult, SubCallError, SubCalls
@@ -42,10 +43,13 @@ class Shell(ZMQInteractiveShell):  # type: ignore[misc]
     displayhook_class = CappedHook
     display_pub_class = CappedDisplay
     failure: dict[str, str] | None = None
+    left = False
+    """The cell called `sys.exit()` or the like."""
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: object) -> None:
         self._last_traceback = []
-        self.failure = describe_exception(evalue)
+        self.left = isinstance(evalue, SystemExit)
+        self.failure = None if self.left else describe_exception(evalue)
 
     def showtraceback(self, *args: Any, **kwargs: Any) -> None:
         etype, evalue, _ = sys.exc_info()
@@ -85,10 +89,10 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self.guest.begin(code)
-        self.shell.failure = None
+        self.shell.failure, self.shell.left = None, False
         reply = await super().do_execute(code, silent, *args, **kwargs)
         failure = self.shell.failure
-        if reply.get("status") == "error" and failure is None:
+        if reply.get("status") == "error" and failure is None and not self.shell.left:
             failure = {"name": str(reply.get("ename"))[:200], "value": str(reply.get("evalue"))[:2000], "traceback": ""}
         status = {"status": "ok"}
         if failure is not None:
@@ -98,7 +102,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
             "execution_count": reply.get("execution_count", 0),
             "user_expressions": {},
             "payload": [],
-            "rlm": self.guest.report(failure),
+            "rlm": self.guest.report(failure, left=self.shell.left),
         }
 
 
@@ -112,6 +116,7 @@ class App(IPKernelApp):  # type: ignore[misc]
 
     def init_io(self) -> None:
         self.displayhook = SimpleNamespace()  # the base class hangs a counter on it
+
     def init_crash_handler(self) -> None: ...
     def init_pdb(self) -> None: ...
     def init_gui_pylab(self) -> None: ...
@@ -143,6 +148,7 @@ class Guest:
         self.namespace.values |= {"answer": self.keeper.answer, "context": context, "__name__": "__main__"}
         self._started = 0.0
         self._live = 0
+        self._oom_kills = procs.oom_kills() or 0
 
     def start(self) -> None:
         sys.stdout = sys.__stdout__ = output.Stream(self.capture, 1, "<stdout>")  # type: ignore[misc]
@@ -162,7 +168,7 @@ class Guest:
         self._live = 0
         self.history.append({"code": code, "output": "", "error": None, "seconds": None})
 
-    def report(self, failure: dict[str, str] | None) -> dict[str, Any]:
+    def report(self, failure: dict[str, str] | None, *, left: bool) -> dict[str, Any]:
         """Everything about the cell that just ended."""
         try:
             remarks = self.namespace.restore() + self.keeper.settle(self.namespace.values)
@@ -170,6 +176,11 @@ class Guest:
         except Exception as error:
             # Objects of the cell's own may raise from anything that is asked of them.
             remarks, variables = [f"The namespace could not be read: {type(error).__name__}: {error}"[:500]], []
+        if left:
+            remarks.append("The cell left by SystemExit: it ended there; the kernel and its variables live on.")
+        kills, self._oom_kills = self._oom_kills, procs.oom_kills() or 0
+        if self._oom_kills > kills:
+            remarks.append("A child process was killed: the sandbox ran out of memory.")
         whole = self.capture.take()
         if self.history:
             self.history[-1].update(
@@ -223,6 +234,7 @@ def main(config: dict[str, Any], context: object, *, bridge_fd: int, ready_fd: i
         app.initialize([])
         app.kernel.guest = guest
         app.kernel.shell.prepare(guest)
+        warnings.filterwarnings("ignore", message="To exit:")
     except BaseException:
         os.write(log, traceback.format_exc().encode())
         return 1

@@ -34,7 +34,9 @@ def plain(data: dict[str, Any]) -> str:
     text = data.get("text/plain")
     others = [mime for mime in data if mime not in {"text/plain", "text/html", "text/latex", "text/markdown"}]
     parts = [cut(text)] if isinstance(text, str) else []
-    parts += [f"[{mime}, {len(data[mime]):,} characters, not shown]" for mime in others if hasattr(data[mime], "__len__")]
+    parts += [
+        f"[{mime}, {len(data[mime]):,} characters, not shown]" for mime in others if hasattr(data[mime], "__len__")
+    ]
     if not parts and isinstance(markdown := data.get("text/markdown") or data.get("text/html"), str):
         parts = [cut(markdown)]
     return "\n".join(parts)

@@ -1,0 +1,31 @@
+"""From a wait status to the reason that a kernel ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from rlm.protocols import Death
+
+
+def read_death(status: object, *, killed: bool, out_of_memory: bool) -> Death:
+    """`status` as of waitpid, from the agent; `killed` if the host had asked for it."""
+    if killed:
+        return Death("killed", "it did not stop when interrupted")
+    if type(status) is not int or not 0 <= status < 1 << 16:
+        return Death("lost", "the agent reported no usable status")
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number == signal.SIGKILL and out_of_memory:
+            return Death("oom", "out of memory: the sandbox's limit was reached")
+        return Death("crash", f"killed by {_name(number)}")
+    if os.WIFEXITED(status):
+        return Death("crash", f"exited with status {os.WEXITSTATUS(status)}")
+    return Death("lost", f"wait status {status}")
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
