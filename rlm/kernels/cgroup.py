@@ -34,14 +34,7 @@ class Cgroup:
         return tuple(folder / "cgroup.procs" for folder in self.folders)
 
     def oom_kills(self) -> int:
-        """Processes of this group that the kernel killed for memory; 0 once the group is gone."""
-        for name in ("memory.events", "memory.oom_control"):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError, ProcessLookupError):
-                for line in (self.memory / name).read_text(encoding="ascii").splitlines():
-                    key, _, value = line.partition(" ")
-                    if key == "oom_kill":
-                        return int(value)
-        return 0
+        return oom_kills(self.memory)
 
     def kill(self) -> None:
         """End every process in it."""
@@ -78,6 +71,17 @@ def create(name: str, *, memory: int, pids: int, cpus: float) -> Cgroup:
 def planned(name: str) -> tuple[Path, ...]:
     """The folders that `create` would make, to be noted in a lease first."""
     return tuple(sorted({folder / name for folder in _places().values()}))
+
+
+def oom_kills(folder: Path) -> int:
+    """Processes of the group that the kernel killed for memory; 0 once the group is gone."""
+    for name in ("memory.events", "memory.oom_control"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for line in (folder / name).read_text(encoding="ascii").splitlines():
+                key, _, value = line.partition(" ")
+                if key == "oom_kill":
+                    return int(value)
+    return 0
 
 
 def discard(folder: Path) -> None:

@@ -51,6 +51,7 @@ class Lease:
         self._path = path
         self._host = host
         self._resources: list[tuple[str, str]] = []
+        self._released = False
 
     def note(self, kind: Literal["container", "cgroup", "mark"], value: str) -> None:
         """A container by its name, a control group by its folder, processes by their mark."""
@@ -60,7 +61,10 @@ class Lease:
         staged.replace(self._path)
 
     def release(self) -> None:
-        self._path.unlink(missing_ok=True)
+        """Idempotent: the number may be another's by the second time."""
+        if not self._released:
+            self._released = True
+            self._path.unlink(missing_ok=True)
 
 
 def default_root() -> Path:

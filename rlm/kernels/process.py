@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import secrets
 import signal
@@ -58,10 +57,10 @@ class ProcessLauncher:
         lease = await asyncio.to_thread(leases.acquire, root=self._lease_root)
         mark = secrets.token_hex(16)
         lease.note("mark", mark)
-        settings = {"uid": None, "bind_to_parent": False, "limits": {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": NOFILE}}
+        limits = ("RLIMIT_CORE=0", f"RLIMIT_NOFILE={NOFILE}")
         try:
             child = await asyncio.create_subprocess_exec(
-                *(self._python, "-I", "-S", self._enter, json.dumps(settings), *self._command),
+                *(self._python, "-I", "-S", self._enter, "-", "free", *limits, "--", *self._command),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

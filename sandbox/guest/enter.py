@@ -1,35 +1,36 @@
 """The first step inside a sandbox that no engine set up: resource limits, then another uid, then the agent.
 
-    python3 -I -S enter.py '{"uid": int | null, "limits": {"RLIMIT_CORE": 0, …}, "bind_to_parent": bool}' COMMAND…
+    python3 -I -S enter.py UID PARENT NAME=VALUE… -- COMMAND…
 
-With a uid it starts as root with CAP_SETUID, CAP_SETGID and CAP_SETPCAP only, and keeps none of them.
+UID is a number, or `-` to stay; it starts as root then, with CAP_SETUID, CAP_SETGID and CAP_SETPCAP only,
+and keeps none of them. PARENT is `bound` to die with the launcher, or `free`. NAME is a limit, such as
+RLIMIT_CORE. It imports as little as it can: every sandbox waits for it.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import resource
-import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
+_CAPABILITY_VERSION_3 = 0x20080522
+_SIGKILL = 9
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def main(settings: dict[str, object], command: list[str]) -> None:
-    limits = settings["limits"]
-    assert isinstance(limits, dict)
-    for name, value in limits.items():
-        _lower(getattr(resource, name), value)
-    uid = settings["uid"]
-    if isinstance(uid, int):
-        _give_up_root(uid)
-    if settings["bind_to_parent"]:
+def main(uid: str, parent: str, limits: list[str], command: list[str]) -> None:
+    for limit in limits:
+        name, _, value = limit.partition("=")
+        _lower(getattr(resource, name), int(value))
+    if uid != "-":
+        _give_up_root(int(uid))
+    if parent == "bound":
         # A change of credentials clears what the launcher had asked for.
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _call("prctl", _PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     os.execv(command[0], command)
 
 
@@ -42,18 +43,21 @@ def _lower(which: int, value: int) -> None:
 
 def _give_up_root(uid: int) -> None:
     capability = 0
-    while ctypes.CDLL(None).prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
-        _prctl(_PR_CAPBSET_DROP, capability)
+    while _LIBC.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
+        _call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
         capability += 1
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+    # That emptied the permitted and effective sets, but not the inheritable one.
+    _call("capset", (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)())
 
 
-def _prctl(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl({option}, {value})")
+def _call(name: str, *arguments: object) -> None:
+    if getattr(_LIBC, name)(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), name)
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]), sys.argv[2:])
+    split = sys.argv.index("--")
+    main(sys.argv[1], sys.argv[2], sys.argv[3:split], sys.argv[split + 1 :])

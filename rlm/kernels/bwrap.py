@@ -1,0 +1,224 @@
+"""bubblewrap: a wall without an engine. All namespaces, no capabilities, a syscall filter, a read-only root.
+
+As root, the sandbox runs under a host uid of its own, in a control group. As a user, it runs in a
+user namespace, in a systemd scope where the user has one, else under resource limits, which hold per
+process only: `strength()` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rlm.assets import asset_dir
+from rlm.errors import SandboxError, SandboxUnavailable
+from rlm.kernels import bwrapflags, cages, leases, seccomp
+from rlm.kernels.limits import AGENT, NOFILE, Strength, checked_mounts, environment
+from rlm.kernels.streams import BUFFER, ChildProcess
+from rlm.protocols import Mount, SandboxSpec
+
+_ENTER = "/rlm/guest/enter.py"
+_START_SECONDS = 20
+_LIMITS_ONLY = (
+    "memory is limited per process, and not as a whole",
+    "processor time and the number of files in /tmp are not limited",
+)
+
+
+class BwrapLauncher:
+    """Starts agents under bubblewrap: `root` is the read-only root (`SandboxEnv.root`), `guest` the code at /rlm/guest."""
+
+    name = "bwrap"
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        guest: Path | None = None,
+        command: Sequence[str] = AGENT,
+        lease_root: Path | None = None,
+    ) -> None:
+        self._root = root
+        self._guest = guest or asset_dir("sandbox") / "guest"
+        self._command = tuple(command)
+        self._lease_root = lease_root
+
+    def strength(self) -> Strength:
+        """Blocking: tries what it tells."""
+        if os.geteuid() == 0:
+            problem = cages.group_problem()
+            return Strength("strong") if problem is None else Strength("weaker", (problem, *_LIMITS_ONLY))
+        return Strength("strong") if cages.scope_works() else Strength("weaker", _LIMITS_ONLY)
+
+    async def check(self) -> None:
+        await asyncio.to_thread(try_bwrap)
+
+    async def launch(self, spec: SandboxSpec) -> Bubble:
+        """Raises `SandboxUnavailable` without bubblewrap, `SandboxError` if it fails, `InputError` for a bad mount."""
+        mounts = checked_mounts(spec.mounts)
+        lease = await asyncio.to_thread(leases.acquire, root=self._lease_root)
+        cage: cages.Cage | None = None
+        try:
+            cage = await asyncio.to_thread(cages.build, spec, lease)
+            return await self._spawn(spec, mounts, lease, cage)
+        except BaseException:
+            if cage is not None:
+                await asyncio.to_thread(cage.remove)
+            lease.release()
+            raise
+
+    async def _spawn(
+        self, spec: SandboxSpec, mounts: tuple[Mount, ...], lease: leases.Lease, cage: cages.Cage
+    ) -> Bubble:
+        as_root = os.geteuid() == 0
+        limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": NOFILE, "RLIMIT_FSIZE": spec.tmp_bytes, **cage.rlimits}
+        enter = [str(lease.uid) if as_root else "-", "bound", *(f"{name}={value}" for name, value in limits.items())]
+        status_read, status_write = os.pipe2(os.O_CLOEXEC)
+        try:
+            with _filter_fd() as filter_fd:
+                arguments = bwrapflags.arguments(
+                    root=self._root,
+                    guest=self._guest,
+                    mounts=mounts,
+                    tmp_bytes=spec.tmp_bytes,
+                    environment=environment(spec),
+                    uid=lease.uid,
+                    as_root=as_root,
+                    seccomp_fd=filter_fd,
+                    status_fd=status_write,
+                )
+                first = [self._command[0], "-I", "-S", _ENTER, *enter, "--", *self._command]
+                child = await asyncio.create_subprocess_exec(
+                    *(*cage.command(_find_bwrap(), arguments), "--", *first),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    pass_fds=(filter_fd, status_write),
+                    env=_bwrap_environment(),
+                    cwd="/",
+                    start_new_session=True,
+                    limit=BUFFER,
+                )
+        except OSError as error:
+            os.close(status_read)
+            raise SandboxError(f"bubblewrap did not start: {error}") from error
+        except BaseException:
+            os.close(status_read)
+            raise
+        finally:
+            os.close(status_write)
+        cage.entered_by(child.pid)
+        bubble = Bubble(child, lease, cage)
+        try:
+            bubble.first = await _first_process(status_read)
+        except BaseException:
+            await bubble.aclose()
+            raise
+        return bubble
+
+
+class Bubble(ChildProcess):
+    """A sandbox under bubblewrap."""
+
+    def __init__(self, child: asyncio.subprocess.Process, lease: leases.Lease, cage: cages.Cage) -> None:
+        self._cage = cage
+        self._lease = lease
+        self.first: int | None = None
+        """A pidfd of the sandbox's first process, whose end is the end of all of its others."""
+        super().__init__(child)
+
+    def _end(self) -> None:
+        if self.first is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.first, signal.SIGKILL)
+        self._cage.kill()
+        if self.first is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.kill()
+
+    def _clean(self) -> None:
+        if self.first is not None:
+            os.close(self.first)
+            self.first = None
+        self._cage.remove()
+        self._lease.release()
+
+    def _oom_kills(self) -> int:
+        return self._cage.oom_kills()
+
+
+def try_bwrap() -> None:
+    """Run `true` behind the same walls. Blocking, some milliseconds. Raises `SandboxUnavailable` with the reason."""
+    as_root = os.geteuid() == 0
+    with _filter_fd() as filter_fd:
+        command = [_find_bwrap(), *bwrapflags.probe_arguments(as_root=as_root, seccomp_fd=filter_fd), "--", "/bin/true"]
+        try:
+            trial = subprocess.run(
+                command,
+                pass_fds=(filter_fd,),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_START_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SandboxUnavailable(f"bubblewrap does not work here: {error}") from error
+    if trial.returncode != 0:
+        reason = " ".join(trial.stderr.decode("utf-8", "replace").split()) or f"exit status {trial.returncode}"
+        raise SandboxUnavailable(
+            f"bubblewrap does not work here: {reason} (it needs version 0.7, and user namespaces or root)"
+        )
+
+
+def _find_bwrap() -> str:
+    found = shutil.which("bwrap")
+    if found is None:
+        raise SandboxUnavailable("bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap)")
+    return found
+
+
+@contextlib.contextmanager
+def _filter_fd() -> Iterator[int]:
+    """A descriptor that bubblewrap reads the syscall filter from."""
+    program = seccomp.compile_bpf()
+    fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, program)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _bwrap_environment() -> dict[str, str]:
+    """For bubblewrap and systemd-run themselves; none of it gets inside."""
+    names = ("PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+async def _first_process(status_read: int) -> int | None:
+    """A pidfd of the sandbox's first process, as soon as bubblewrap tells its pid; None if it ended before that.
+
+    Takes over the descriptor.
+    """
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(status_read, "rb")
+    )
+    try:
+        line = await asyncio.wait_for(reader.readline(), timeout=_START_SECONDS)
+        return os.pidfd_open(int(json.loads(line)["child-pid"])) if line else None
+    except TimeoutError as error:
+        raise SandboxError("bubblewrap did not start the sandbox in time") from error
+    except ProcessLookupError:
+        return None
+    finally:
+        transport.close()
