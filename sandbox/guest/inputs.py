@@ -1,0 +1,94 @@
+"""`context`, built from what the host says lies where.
+
+The configuration is plain JSON, written by the host:
+
+    {"v": 1,
+     "str_max": N,           bytes of UTF-8 up to which a text is a real str
+     "parse_max": N,         bytes up to which JSON is parsed
+     "roots": ["/…", …],     folders or files of this sandbox; all paths below are relative to one of them
+     "single": true,         one input: its value is `context`; else `context` is a dict by name
+     "inputs": [{"name", "as", "root", "path"}, …]}
+
+`as` is `str`, `text` (a `Text`), `json`, `path`, or `files`: then `path` is that of a JSON listing
+`{"files": [[name, size, root, path], …]}`, where root and path may be missing: the input's own root in
+`files_root`, and the name. An empty `inputs` makes `context` None.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from guest import values
+from guest.files import Entry, Files
+from guest.text import Text
+
+VERSION = 1
+
+
+@dataclass
+class Loaded:
+    """The built input."""
+
+    context: object = None
+    notices: list[str] = field(default_factory=list)
+    """Remarks for the model, e.g. a `.json` file that is not JSON."""
+    has_text: bool = False
+    """Whether a `Text` is or may be found in it, so that cells need the `re` that takes one."""
+
+
+def build(config: Mapping[str, Any] | None) -> object:
+    """`context` alone; see `load`."""
+    return load(config).context
+
+
+def load(config: Mapping[str, Any] | None) -> Loaded:
+    """Build `context`; without a configuration, or without inputs, it is None. `OSError` if a file is not there."""
+    loaded = Loaded()
+    if not config:
+        return loaded
+    if config["v"] != VERSION:
+        raise ValueError(f"input configuration of version {config['v']}, not {VERSION}")
+    built = {item["name"]: _value(item, config, loaded) for item in config["inputs"]}
+    if built:
+        loaded.context = next(iter(built.values())) if config["single"] else built
+    return loaded
+
+
+def _value(item: Mapping[str, Any], config: Mapping[str, Any], loaded: Loaded) -> object:
+    path = os.path.join(config["roots"][item["root"]], item["path"]) if item["path"] else config["roots"][item["root"]]
+    kind, str_max = item["as"], config["str_max"]
+    if kind == "files":
+        return _files(path, item, config, loaded)
+    if kind == "path":
+        return Path(path)
+    if kind == "json":
+        return _json(path, item["name"], config, loaded)
+    value = values.read_text(path, str_max=str_max) if kind == "str" else Text.open(path)
+    loaded.has_text |= isinstance(value, Text)
+    return value
+
+
+def _json(path: str, name: str, config: Mapping[str, Any], loaded: Loaded) -> object:
+    text = values.read_text(path, str_max=config["str_max"])
+    try:
+        return json.loads(str(text).removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        loaded.notices.append(f"{name} is not valid JSON ({error}); it is given as text.")
+        loaded.has_text |= isinstance(text, Text)
+        return text
+
+
+def _files(listing: str, item: Mapping[str, Any], config: Mapping[str, Any], loaded: Loaded) -> Files:
+    roots = config["roots"]
+    entries = {}
+    with open(listing, encoding="utf-8") as file:
+        for name, size, *where in json.load(file)["files"]:
+            root, path = where or (item["files_root"], name)
+            entries[name] = Entry(os.path.join(roots[root], path) if path else roots[root], size)
+    loaded.has_text |= any(entry.size > config["str_max"] for entry in entries.values())
+    return Files(entries, str_max=config["str_max"])
