@@ -1,0 +1,111 @@
+"""HTTP clients of one endpoint: an `aiohttp` session and an `openai` client per event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import urllib.request
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from rlm.models.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds to make a connection."""
+
+fresh_connection: ContextVar[bool] = ContextVar("fresh_connection", default=False)
+"""Set within a task when its request had to make a connection, instead of reusing one."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        fresh_connection.set(True)
+        return await super()._create_connection(*args, **kwargs)
+
+
+class _Clients:
+    """What belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.session: aiohttp.ClientSession | None = None
+        self.sdk: AsyncOpenAI | None = None
+
+
+class Sessions:
+    """The clients of one endpoint. Made on first use, each within its event loop; thread-safe."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._by_loop: dict[asyncio.AbstractEventLoop, _Clients] = {}
+        self._lock = threading.Lock()
+
+    def session(self) -> aiohttp.ClientSession:
+        """The running loop's session: no bound on connections (the limiter has it), no cookies, and
+        proxies from the environment, looked up once."""
+        clients = self._clients()
+        if clients.session is None:
+            clients.session = aiohttp.ClientSession(
+                connector=_Connector(limit=0, keepalive_timeout=30),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={**self._endpoint.headers, "Content-Type": "application/json"},
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+                proxy=environment_proxy(self._endpoint),
+            )
+        return clients.session
+
+    def sdk(self) -> AsyncOpenAI:
+        """The running loop's official client, over its aiohttp transport, without retries of its own.
+
+        It gets no redirects, so that keys and prompts go nowhere but to the endpoint, and nothing from
+        the environment that the hot path would not send as well.
+        """
+        clients = self._clients()
+        if clients.sdk is None:
+            from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
+
+            headers: dict[str, Any] = {"Authorization": Omit(), **self._endpoint.headers}
+            clients.sdk = AsyncOpenAI(
+                api_key="",
+                base_url=self._endpoint.key,
+                default_headers=headers,
+                default_query=dict(self._endpoint.query),
+                max_retries=0,
+                http_client=DefaultAioHttpClient(follow_redirects=False),
+            )
+            clients.sdk.organization = clients.sdk.project = None
+        return clients.sdk
+
+    async def aclose(self) -> None:
+        """Close the running loop's clients; they are made anew when needed again."""
+        with self._lock:
+            clients = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if clients is None:
+            return
+        if clients.session is not None:
+            await clients.session.close()
+        if clients.sdk is not None:
+            await clients.sdk.close()
+
+    def _clients(self) -> _Clients:
+        loop = asyncio.get_running_loop()
+        clients = self._by_loop.get(loop)
+        if clients is None:
+            with self._lock:
+                for dead in [other for other in self._by_loop if other.is_closed()]:
+                    del self._by_loop[dead]
+                clients = self._by_loop[loop] = _Clients()
+        return clients
+
+
+def environment_proxy(endpoint: Endpoint) -> str | None:
+    """The proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name for the endpoint."""
+    proxies = urllib.request.getproxies()
+    host = endpoint.base.host or ""
+    if urllib.request.proxy_bypass(f"{host}:{endpoint.base.port}"):
+        return None
+    return proxies.get(endpoint.base.scheme) or proxies.get("all")
