@@ -17,9 +17,8 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rlm.assets import asset_dir
 from rlm.errors import SandboxError, SandboxUnavailable
-from rlm.kernels import bwrapflags, cages, leases, seccomp
+from rlm.kernels import bwrapflags, cages, guestcode, leases, seccomp
 from rlm.kernels.limits import AGENT, NOFILE, Strength, checked_mounts, environment
 from rlm.kernels.streams import BUFFER, ChildProcess
 from rlm.protocols import Mount, SandboxSpec
@@ -33,7 +32,11 @@ _LIMITS_ONLY = (
 
 
 class BwrapLauncher:
-    """Starts agents under bubblewrap: `root` is the read-only root (`SandboxEnv.root`), `guest` the code at /rlm/guest."""
+    """Starts agents behind bubblewrap.
+
+    `root` is the read-only root (`SandboxEnv.root`), `guest` the folder that lies at /rlm/guest, by
+    default a prepared copy of this installation's.
+    """
 
     name = "bwrap"
 
@@ -46,7 +49,7 @@ class BwrapLauncher:
         lease_root: Path | None = None,
     ) -> None:
         self._root = root
-        self._guest = guest or asset_dir("sandbox") / "guest"
+        self._guest = guest
         self._command = tuple(command)
         self._lease_root = lease_root
 
@@ -80,12 +83,13 @@ class BwrapLauncher:
         as_root = os.geteuid() == 0
         limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": NOFILE, "RLIMIT_FSIZE": spec.tmp_bytes, **cage.rlimits}
         enter = [str(lease.uid) if as_root else "-", "bound", *(f"{name}={value}" for name, value in limits.items())]
+        guest = self._guest or await asyncio.to_thread(guestcode.prepare)
         status_read, status_write = os.pipe2(os.O_CLOEXEC)
         try:
             with _filter_fd() as filter_fd:
                 arguments = bwrapflags.arguments(
                     root=self._root,
-                    guest=self._guest,
+                    guest=guest,
                     mounts=mounts,
                     tmp_bytes=spec.tmp_bytes,
                     environment=environment(spec),

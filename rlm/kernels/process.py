@@ -28,6 +28,7 @@ class ProcessLauncher:
     """
 
     name = "process"
+    makes_mounts = False
 
     def __init__(
         self,
