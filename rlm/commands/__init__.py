@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Run the command that `sys.argv` names and exit with its code (see docs/cli.md)."""
     from rlm.commands.app import run
+    from rlm.commands.console import show_warning
 
+    warnings.showwarning = show_warning
     sys.exit(run(sys.argv[1:]))

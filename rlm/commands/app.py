@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import traceback
 from collections.abc import Sequence
 
 import typer
 
 from rlm.commands import ask, demo, doctor, image, version
-from rlm.commands.console import say_error
+from rlm.commands.console import debug_traceback, say_error
 from rlm.errors import RLMError
 
 INTERRUPTED = 130
@@ -38,17 +36,12 @@ def run(arguments: Sequence[str]) -> int:
         say_error(error.format_message())
         return error.exit_code
     except RLMError as error:
-        _debug()
+        debug_traceback()
         say_error(str(error))
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception as error:
-        _debug()
+        debug_traceback()
         say_error(f"unexpected {type(error).__name__}: {error} (RLM_DEBUG=1 shows the traceback)")
         return RLMError.exit_code
-
-
-def _debug() -> None:
-    if os.environ.get("RLM_DEBUG") == "1":
-        traceback.print_exc()

@@ -6,8 +6,9 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from rlm.display.text import visible
 
@@ -24,9 +25,32 @@ def say_error(message: str) -> None:
     say(f"error: {' '.join(message.split())}")
 
 
+def debug_traceback() -> None:
+    """With RLM_DEBUG=1, the traceback of the exception that is being handled."""
+    if os.environ.get("RLM_DEBUG") == "1":
+        traceback.print_exc()
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A replacement for `warnings.showwarning`: one line, without the place in our code."""
+    say(f"warning: {message}")
+
+
 def print_answer(answer: str) -> None:
     """The answer on stdout: made harmless on a terminal, as it is in a pipe or a file."""
     _write(visible(answer) if sys.stdout.isatty() else answer)
+
+
+def print_line(line: str) -> None:
+    """One line of a report on stdout."""
+    _write(visible(line))
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -26,8 +26,9 @@ Model = Annotated[str | None, _option("model", _MODELS)]
 SubModel = Annotated[str | None, _option("sub_model", _MODELS)]
 BaseUrl = Annotated[str | None, _option("base_url", _MODELS, metavar="URL")]
 SubBaseUrl = Annotated[str | None, _option("sub_base_url", _MODELS, metavar="URL")]
-Params = Annotated[list[str] | None, _option("params", _MODELS, "--param", metavar="KEY=VALUE")]
+RootParams = Annotated[list[str] | None, _option("root_params", _MODELS, "--param", metavar="KEY=VALUE")]
 SubParams = Annotated[list[str] | None, _option("sub_params", _MODELS, "--sub-param", metavar="KEY=VALUE")]
+NativeTools = Annotated[bool, _option("native_tools", _MODELS, "--native-tools")]
 Headers = Annotated[list[str] | None, _option("headers", _MODELS, "--header", metavar="NAME: VALUE")]
 ContextWindow = Annotated[int | None, _option("context_window", _MODELS, metavar="TOKENS")]
 SubContextWindow = Annotated[int | None, _option("sub_context_window", _MODELS, metavar="TOKENS")]
@@ -78,9 +79,9 @@ def given(parameters: Mapping[str, Any], *own: str) -> dict[str, Any]:
     Raises `ConfigError` for a pair that is none.
     """
     settings = {name: value for name, value in parameters.items() if name not in own and _was_given(value)}
-    for name in ("params", "sub_params"):
+    for name, option in (("root_params", "--param"), ("sub_params", "--sub-param")):
         if name in settings:
-            settings[name] = dict(_parameter(name, pair) for pair in settings[name])
+            settings[name] = dict(_parameter(option, pair) for pair in settings[name])
     if "headers" in settings:
         settings["headers"] = dict(_header(line) for line in settings["headers"])
     if "allow_install" in settings:
@@ -96,7 +97,7 @@ def _parameter(option: str, pair: str) -> tuple[str, Any]:
     """`temperature=0.2` -> `("temperature", 0.2)`; a value that is not JSON is a string."""
     key, equals, value = pair.partition("=")
     if not key or not equals:
-        raise ConfigError(f"--{option.replace('_', '-').removesuffix('s')}: {pair!r} is not KEY=VALUE")
+        raise ConfigError(f"{option}: {pair!r} is not KEY=VALUE")
     try:
         return key, json.loads(value)
     except ValueError:

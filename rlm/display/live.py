@@ -42,7 +42,6 @@ class LiveDisplay:
             refresh_per_second=REFRESH_PER_SECOND,
             transient=True,
             redirect_stdout=False,
-            redirect_stderr=False,
         )
         self._live.start()
 

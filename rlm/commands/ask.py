@@ -1,0 +1,88 @@
+"""`rlm ask`: one question about some inputs; the answer is on stdout."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import Annotated
+
+import typer
+
+from rlm.commands import options
+from rlm.errors import ConfigError
+
+
+def ask(
+    ctx: typer.Context,
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to find out.", show_default=False)],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="Files, folders or globs; - is the standard input, which is also read when it is piped and "
+            "no INPUT is given.",
+            show_default=False,
+        ),
+    ] = None,
+    model: options.Model = None,
+    sub_model: options.SubModel = None,
+    base_url: options.BaseUrl = None,
+    sub_base_url: options.SubBaseUrl = None,
+    root_params: options.RootParams = None,
+    sub_params: options.SubParams = None,
+    native_tools: options.NativeTools = False,
+    headers: options.Headers = None,
+    context_window: options.ContextWindow = None,
+    sub_context_window: options.SubContextWindow = None,
+    sub_max_tokens: options.SubMaxTokens = None,
+    request_timeout: options.RequestTimeout = None,
+    concurrency: options.Concurrency = None,
+    max_turns: options.MaxTurns = None,
+    max_sub_calls: options.MaxSubCalls = None,
+    max_tokens: options.MaxTokens = None,
+    max_cost: options.MaxCost = None,
+    timeout: options.Timeout = None,
+    cell_timeout: options.CellTimeout = None,
+    output_limit: options.OutputLimit = None,
+    sandbox: options.Sandbox = None,
+    memory: options.Memory = None,
+    cpus: options.Cpus = None,
+    packages: options.Packages = None,
+    allow_install: options.AllowInstall = None,
+    prompt: options.Prompt = None,
+    tips: options.Tips = None,
+    trace_dir: options.TraceDir = None,
+    no_trace: options.NoTrace = False,
+    as_json: options.Json = False,
+    stream_json: options.StreamJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Answer QUESTION about the INPUTs; the answer goes to stdout, progress to stderr.
+
+    Exit codes: 0 answered, 1 the run failed, 2 wrong usage or configuration,
+    3 a limit was reached (the best draft is printed), 4 the endpoint or its
+    key failed, 5 no sandbox, 130 interrupted (the first Ctrl-C prints the best
+    draft, the second one kills).
+
+    Keys come from the environment only: OPENAI_API_KEY, or RLM_API_KEY and
+    RLM_SUB_API_KEY.
+    """
+    from rlm.commands.running import Output, run_and_report
+    from rlm.layers import load_settings
+
+    if as_json and stream_json:
+        raise ConfigError("--json and --stream-json both want stdout: choose one")
+    own = ("question", "inputs", "as_json", "stream_json", "quiet")
+    settings = load_settings(options.given(ctx.params, *own))
+    output = Output(json=as_json, stream_json=stream_json, quiet=quiet)
+    raise typer.Exit(run_and_report(settings, question, inputs or _piped(), output))
+
+
+def _piped() -> list[str]:
+    """The standard input, if it is a document: a pipe or a file, not a terminal or /dev/null."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return []  # closed
+    return ["-"] if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else []

@@ -1,0 +1,140 @@
+"""A run on behalf of a command: display, signals, the result on stdout, the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlm.commands.console import debug_traceback, print_answer, print_json, say, say_error
+from rlm.config import Settings
+from rlm.display import Display, open_display
+from rlm.display.stream_json import StreamJson
+from rlm.errors import RLMError, UserError
+from rlm.events import Event
+from rlm.result import Failure, RunResult, RunUsage
+from rlm.run import Run
+from rlm.trace.secrets import secrets_of
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the user wants to see."""
+
+    json: bool = False
+    stream_json: bool = False
+    quiet: bool = False
+
+
+def run_and_report(settings: Settings, question: str, inputs: Sequence[str], output: Output) -> int:
+    """Play one run and print what it came to; returns the exit code.
+
+    The first SIGINT or SIGTERM ends the run with its best draft, the second one ends this process at once.
+    Raises `UserError`; every other failure is part of what is printed.
+    """
+    _reap()
+    session = _Session(settings, question, inputs, output)
+    try:
+        code = asyncio.run(session.play()).exit_code
+    except UserError:
+        raise
+    except (Exception, asyncio.CancelledError) as error:
+        debug_traceback()
+        code = session.broke_down(error)
+    finally:
+        session.display.close()
+    _report(session.result, output)
+    return code
+
+
+@dataclass
+class _Session:
+    """One run, what shows it, and what stops it."""
+
+    settings: Settings
+    question: str
+    inputs: Sequence[str]
+    output: Output
+    display: Display = field(init=False)
+    result: Mapping[str, Any] = field(default_factory=dict)
+    """The object of `RunResult.to_dict()`, once the run is over."""
+    _run: Run | None = None
+    _signals: int = 0
+    _started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.display = self._open_display()
+
+    async def play(self) -> RunResult:
+        self._run = Run(self.settings, self.question, self.inputs, sinks=[self.display, self._keep_result])
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        return await self._run.play()
+
+    def broke_down(self, error: BaseException) -> int:
+        """The exit code of a run that raised. Unless it had still told its result, this makes one."""
+        interrupted = isinstance(error, asyncio.CancelledError)
+        failure = None if interrupted else Failure.of(error)
+        if not self.result:
+            self.result = RunResult(
+                answer="",
+                ready=False,
+                stop_reason="interrupted" if interrupted else "error",
+                turns=0,
+                usage=RunUsage(),
+                cost=None,
+                seconds=time.monotonic() - self._started,
+                run_id=self._run.id if self._run else "",
+                error=failure,
+            ).to_dict()
+        return failure.exit_code if failure else INTERRUPTED
+
+    def _keep_result(self, event: Event) -> None:
+        if event["type"] == "run.completed":
+            self.result = event["result"]
+
+    def _open_display(self) -> Display:
+        if self.output.stream_json:
+            return StreamJson(sys.stdout.buffer, secrets=secrets_of(self.settings), on_gone=self._interrupt)
+        return open_display("none" if self.output.quiet else None)
+
+    def _interrupt(self) -> None:
+        if self._run is not None:
+            self._run.interrupt()
+
+    def _stop(self) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            self.display.close()
+            # Nothing is left behind: the sandbox ends with the pipe to this process.
+            os._exit(INTERRUPTED)
+        if not self.output.quiet:
+            say("interrupted: ending the run with its best draft (once more: end at once)")
+        self._interrupt()
+
+
+def _reap() -> None:
+    """Remove what the commands of dead processes left; a failure of that is no reason not to run."""
+    from rlm.kernels import leases
+
+    try:
+        leases.reap()
+    except (RLMError, OSError) as error:
+        say(f"note: leftovers of earlier runs could not be removed: {error}")
+
+
+def _report(result: Mapping[str, Any], output: Output) -> None:
+    if output.json:
+        print_json(result)
+    elif result["answer"] and not output.stream_json:
+        print_answer(result["answer"])
+    if result["error"]:
+        say_error(result["error"]["message"])

@@ -1,0 +1,23 @@
+"""Which values of the settings must never be written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlm.config import Settings
+
+_SECRET_NAMES = ("auth", "key", "token", "secret", "cookie", "password")
+
+
+def secrets_of(settings: Settings) -> tuple[str, ...]:
+    """The keys, and the values of headers that carry one by their name; for `TraceWriter` and `StreamJson`."""
+    return tuple(dict.fromkeys(value for value in _secrets(settings) if value))
+
+
+def _secrets(settings: Settings) -> Iterator[str]:
+    yield settings.api_key.get_secret_value()
+    yield settings.sub_key
+    for name, value in settings.headers.items():
+        if any(word in name.lower() for word in _SECRET_NAMES):
+            yield value
+            yield value.rpartition(" ")[2]  # the key of `Bearer …`, which an endpoint may quote alone
