@@ -28,6 +28,9 @@ def _names_to_mapping(value: Any) -> Any:
     return dict.fromkeys(value, "") if isinstance(value, list | tuple) else value
 
 
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+"""Where requests go when no endpoint is given."""
+
 Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=64 << 20)]
 
 

@@ -84,35 +84,19 @@ class Rollout:
         self._reminders = 0
         self._variables: dict[str, None] = {}
         self._repetition = Repetition()
-        self._task: asyncio.Task[Any] | None = None
-        self._interrupted = False
         self._talk.say(render("question", question=question, preview=preview, left=remaining_line(self._budget())))
 
     # --- from outside
 
     async def run(self) -> Outcome:
-        """Play until there is an answer or a limit. Failures of the run are part of the outcome.
+        """Play until there is an answer or a limit. A failure of the run is part of the outcome.
 
-        Cancelling it cancels it; `interrupt` ends it with an outcome instead.
+        If it is cancelled, `outcome("interrupted")` still tells the best draft.
         """
-        self._task = asyncio.current_task()
         try:
             return self.outcome(await self._play())
-        except asyncio.CancelledError:
-            if not self._interrupted or self._task is None:
-                raise
-            self._task.uncancel()
-            return self.outcome("interrupted")
         except RunError as error:
             return self.outcome("error", error)
-        finally:
-            self._task = None
-
-    def interrupt(self) -> None:
-        """End the run now, with the best draft. To be called on the run's event loop."""
-        if self._task and not self._interrupted:
-            self._interrupted = True
-            self._task.cancel()
 
     def outcome(self, reason: StopReason, error: BaseException | None = None) -> Outcome:
         """The outcome if the run ended now; an answer that is ready counts however the run ended."""
@@ -121,7 +105,7 @@ class Rollout:
         return Outcome(self._draft.content or self._prose, False, reason, self._turns, error)
 
     def on_answer(self, answer: Answer) -> None:
-        """The guest's `answer` changed. An older version, as a fresh kernel has it, does not overwrite the draft."""
+        """The guest's `answer` as it stands; versions only grow, also across kernels."""
         if answer.version > self._draft.version:
             self._draft = answer
             self._emit("answer.changed", version=answer.version, content=answer.content, ready=answer.ready)
@@ -186,7 +170,6 @@ class Rollout:
         lost = list(self._variables) if cell.status == "died" else []
         if cell.status == "died":
             self._variables.clear()
-            self._draft = Answer(self._draft.content, self._draft.ready)  # a fresh guest counts versions anew
         self._variables.update(dict.fromkeys(variable.name for variable in cell.variables))
         self._talk.say(observe(cell, self._budget(), limit=limit, cell_timeout=cell_timeout, lost=lost))
         error = cell.error.traceback if cell.error else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlm.calls.outbox import Outbox
-from rlm.calls.request import Defaults, Options, Request, parse_prompt
+from rlm.calls.request import Defaults, Options, Request, TooLong, parse_prompt
 from rlm.protocols import Deliver, Emit, Item
 
 
@@ -80,7 +80,7 @@ class Batch:
         try:
             request = parse_prompt(prompt, self._raw_options, self._options, self._defaults)
         except ValueError as error:
-            self.fail(index, "invalid", str(error))
+            self.fail(index, "too_long" if isinstance(error, TooLong) else "invalid", str(error))
             return
         self._submit(Call(self, index, prompt, request, self._new_key(request), time.monotonic()))
 

@@ -49,6 +49,10 @@ class Request(NamedTuple):
     """A digest of all that determines the reply; equal requests have equal keys."""
 
 
+class TooLong(ValueError):
+    """The guest found a prompt too long to be sent at all."""
+
+
 class Defaults(NamedTuple):
     """What applies where the guest says nothing, and the bounds of what it may say."""
 
@@ -86,6 +90,7 @@ def parse_prompt(prompt: Any, base: Mapping[str, Any], options: Options, default
     """`base` are the batch's raw options, `options` the same, checked. Raises `ValueError`."""
     body = prompt
     if isinstance(prompt, dict):
+        _refused_by_guest(prompt)
         own = {key: value for key, value in prompt.items() if key not in ("prompt", "messages")}
         if own:
             options = parse_options({**base, **own}, defaults)
@@ -96,6 +101,14 @@ def parse_prompt(prompt: Any, base: Mapping[str, Any], options: Options, default
     if options.system and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": options.system})
     return _measure(messages, options)
+
+
+def _refused_by_guest(prompt: Mapping[str, Any]) -> None:
+    """What the guest sends in place of a prompt that it cannot send."""
+    if "unusable" in prompt:
+        raise ValueError(str(prompt["unusable"])[:500])
+    if "too_long" in prompt:
+        raise TooLong("the prompt is too long to be sent")
 
 
 def _measure(messages: list[Message], options: Options) -> Request:

@@ -43,14 +43,12 @@ class Scheduler:
         system: str = "",
         max_tokens: int = 4096,
         timeout: float = 600.0,
-        params: Mapping[str, Any] | None = None,
         window: int = 320,
     ) -> None:
         self._models = dict(models)
         self._ledger = ledger
         self._emit = emit
         self._defaults = Defaults(tuple(models), system, max_tokens, timeout)
-        self._params = dict(params or {})
         self._window = window
         self._memo: Memo[Call] = Memo()
         self._outbox = Outbox(flush)
@@ -152,7 +150,7 @@ class Scheduler:
                 call.request.messages,
                 max_tokens=options.max_tokens,
                 timeout=options.timeout,
-                params={**self._params, **options.params},
+                params=options.params,
             )
         )
         self._tasks.add(task)
