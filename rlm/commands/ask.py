@@ -68,13 +68,15 @@ def ask(
     Keys come from the environment only: OPENAI_API_KEY, or RLM_API_KEY and
     RLM_SUB_API_KEY.
     """
-    from rlm.commands.running import Output, run_and_report
     from rlm.layers import load_settings
 
     if as_json and stream_json:
         raise ConfigError("--json and --stream-json both want stdout: choose one")
     own = ("question", "inputs", "as_json", "stream_json", "quiet")
     settings = load_settings(options.given(ctx.params, *own))
+
+    from rlm.commands.running import Output, run_and_report  # the whole machinery: not before the settings are right
+
     output = Output(json=as_json, stream_json=stream_json, quiet=quiet)
     raise typer.Exit(run_and_report(settings, question, inputs or _piped(), output))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 import sys
 import tempfile
@@ -164,6 +163,8 @@ def _image() -> Check:
 
 
 def _bwrap() -> Check:
+    import asyncio
+
     from rlm.kernels import environment
     from rlm.kernels.bwrap import BwrapLauncher
 

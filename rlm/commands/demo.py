@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from pathlib import Path
 
@@ -48,6 +47,8 @@ def demo(sandbox: options.Sandbox = None, trace_dir: options.TraceDir = None) ->
 
 def _best_sandbox() -> str:
     """The strongest sandbox that starts here; what it needs is built. Without any, the demo's own code needs none."""
+    import asyncio
+
     from rlm.kernels.select import Name, choose
 
     names: tuple[Name, ...] = ("docker", "bwrap")
