@@ -255,7 +255,7 @@ async def test_cancel_keeps_what_arrived_and_answers_for_the_rest(bench: Callabl
     for index in range(25):  # the last five never come
         batch.add(index, f"quick {index}" if index < 3 else f"slow {index}")
     async with asyncio.timeout(10):
-        while len(results) < 3:
+        while len(results) < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     begun = time.monotonic()
     batch.cancel()
