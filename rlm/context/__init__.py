@@ -1,0 +1,7 @@
+"""Inputs: what the caller names becomes what the sandbox mounts, and a preview that the root model sees."""
+
+from rlm.context.manifest import Item
+from rlm.context.prepare import PreparedInput, prepare
+from rlm.context.sources import Input, Value
+
+__all__ = ["Input", "Item", "PreparedInput", "Value", "prepare"]

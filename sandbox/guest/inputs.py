@@ -4,7 +4,6 @@ The configuration is plain JSON, written by the host:
 
     {"v": 1,
      "str_max": N,           bytes of UTF-8 up to which a text is a real str
-     "parse_max": N,         bytes up to which JSON is parsed
      "roots": ["/…", …],     folders or files of this sandbox; all paths below are relative to one of them
      "single": true,         one input: its value is `context`; else `context` is a dict by name
      "inputs": [{"name", "as", "root", "path"}, …]}

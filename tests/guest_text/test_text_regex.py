@@ -57,8 +57,7 @@ ATOMS = st.sampled_from(
         r"(x)?",
         r"k",
         r"s",
-        r"",
-        r"",
+        " ",
     ]
 )
 REPEATS = st.sampled_from(["", "", "", "*", "+", "?", "*?", "{1,2}"])

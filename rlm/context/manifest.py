@@ -1,0 +1,80 @@
+"""What an input is and whether it is still the same: sizes, cheap fingerprints, and hashes on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rlm.context import beneath
+from rlm.errors import InputError
+
+Kind = Literal["str", "text", "json", "path", "files"]
+"""What the guest makes of it: a str, a `Text`, parsed JSON, a path, or a mapping of files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of an input: its name there, where it lies (beneath a root, without links), and its `stat`."""
+
+    name: str
+    root: str
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input, as it is listed in events."""
+
+    name: str
+    kind: Kind
+    source: str
+    """The path as the caller named it; for other origins their name, e.g. `stdin`."""
+    bytes: int
+    parts: tuple[Part, ...]
+
+    @property
+    def files(self) -> int:
+        return len(self.parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "source": self.source,
+            "bytes": self.bytes,
+            "files": self.files,
+            "fingerprint": self.fingerprint(),
+        }
+
+    def fingerprint(self) -> str:
+        """A hash of names, sizes, modification times and inodes: reads no file."""
+        digest = hashlib.sha256()
+        for part in self.parts:
+            digest.update(json.dumps([part.name, part.size, part.mtime_ns, part.inode]).encode())
+        return digest.hexdigest()
+
+    def sha256(self) -> str:
+        """A hash of names and contents: reads every file. `InputError` if one cannot be read any more.
+
+        For one file it is that of its content alone, as `sha256sum` prints it.
+        """
+        if self.kind != "files":
+            return _content(self.parts[0])
+        digest = hashlib.sha256()
+        for part in self.parts:
+            digest.update(json.dumps([part.name, _content(part)]).encode())
+        return digest.hexdigest()
+
+
+def _content(part: Part) -> str:
+    try:
+        with beneath.file(part.root, part.path) as fd, os.fdopen(os.dup(fd), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {part.name}: {error.strerror}") from error

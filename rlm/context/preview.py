@@ -1,0 +1,153 @@
+"""What the root model is told about the input: types, sizes, and a look at both ends. All content is quoted."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from rlm.context.manifest import Item
+from rlm.context.peek import Peek
+from rlm.context.scan import Scan
+from rlm.context.shape import shape_of_head
+
+EXCERPT = 500
+"""Characters of a text that are shown at each end."""
+LISTED = 40
+"""Paths of a directory that are shown."""
+DETAILED = 16
+"""With more inputs than this, each gets one line."""
+_FORMATS = {
+    b"PAR1": "Parquet",
+    b"SQLite format 3\0": "SQLite",
+    b"%PDF": "PDF",
+    b"PK\x03\x04": "zip (also xlsx, docx)",
+    b"\x1f\x8b": "gzip",
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"\xff\xfe": "UTF-16 text (read it with encoding='utf-16')",
+    b"\xfe\xff": "UTF-16 text (read it with encoding='utf-16')",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One input with what there is to show of it: the ends of a file, or a listed directory."""
+
+    item: Item
+    peek: Peek | None = None
+    scan: Scan | None = None
+
+
+def preview(looks: Sequence[Look]) -> str:
+    """A few lines about each input, under the expression that gives it in the REPL; no line of it is a prompt."""
+    if not looks:
+        return "`context` is None: no input was given."
+    if len(looks) == 1:
+        return _one("context", looks[0], EXCERPT)
+    lines = [f"`context` is a dict of {len(looks)} inputs by name:"]
+    excerpt = max(60, min(EXCERPT, 8 * EXCERPT // (2 * len(looks))))
+    for look in looks:
+        about = _one(f"context[{look.item.name!r}]", look, excerpt)
+        lines.append(about if len(looks) <= DETAILED else about.split("\n", 1)[0])
+    return "\n".join(lines)
+
+
+def _one(expression: str, look: Look, excerpt: int) -> str:
+    item = look.item
+    size = f"{item.bytes:,} bytes"
+    if look.scan is not None or look.peek is None:
+        return "\n".join([f"`{expression}` is {_FILES.format(files=item.files, size=size)}", *_about_files(look)])
+    peek = look.peek
+    origin = "" if item.source == "context" else f", from {_quoted(item.source)}"
+    if item.kind == "path":
+        name = next((name for magic, name in _FORMATS.items() if peek.head.startswith(magic)), "binary")
+        return f"`{expression}` is a pathlib.Path of a readable file{origin}, {size}; format: {name}."
+    if item.kind == "json":
+        told = shape_of_head(peek.text(), whole=peek.whole)
+        lines = [f"`{expression}` is parsed JSON{origin}, {size} of JSON text."]
+        return "\n".join([*lines, f"  Shape: {told}"] if told else [*lines, *_ends(peek, excerpt)])
+    measure = f"{len(peek.text()):,} characters" if peek.whole else f"{size} of UTF-8"
+    kind = "a str" if item.kind == "str" else _TEXT
+    return "\n".join([f"`{expression}` is {kind}{origin}: {measure}.", *_table(item, peek), *_ends(peek, excerpt)])
+
+
+_TEXT = (
+    "a `Text`, a read-only view of a text that is too large for a str: it has len, slicing, in, find, rfind, count, "
+    "lines(), chunks(size, overlap=0), and re.search/finditer/findall take it. Slices of up to 1,048,576 characters "
+    "are str; what only takes a str needs such a slice"
+)
+_FILES = (
+    "a read-only mapping from path to text (str; a pathlib.Path for a file that is not text), read when asked for: "
+    "{files:,} files, {size}. It also has .paths(), .sizes (path -> bytes), .glob('**/*.py'), "
+    ".grep(regex, glob='**', limit=1000) -> [(path, line number, line)], and .path(p)"
+)
+
+
+def _ends(peek: Peek, excerpt: int) -> list[str]:
+    if not peek.size:
+        return ["  It is empty."]
+    if peek.whole and len(text := peek.text()) <= 2 * excerpt:
+        return [f"  It reads: {_quoted(text)}"]
+    return [f"  It begins: {_quoted(peek.begin(excerpt))}", f"  It ends: {_quoted(peek.end(excerpt))}"]
+
+
+def _table(item: Item, peek: Peek) -> list[str]:
+    """The columns of a table, or the first record's shape, in formats that are lines of text."""
+    suffix = PurePosixPath(item.source).suffix.lower()
+    lines = peek.text()[:8192].split("\n")
+    if suffix in {".jsonl", ".ndjson"}:
+        told = shape_of_head(lines[0], whole=True)
+        return [f"  JSON Lines; the first record's shape: {told}"] if told else []
+    if suffix not in {".csv", ".tsv"}:
+        return []
+    try:
+        rows = list(csv.reader(io.StringIO("\n".join(lines[:4])), delimiter="\t" if suffix == ".tsv" else ","))
+    except csv.Error:
+        return []
+    return [f"  Table; the first row has {len(rows[0])} columns: {_quoted(rows[0][:50])}"] if rows else []
+
+
+def _about_files(look: Look) -> list[str]:
+    parts = look.item.parts
+    if not parts:
+        return ["  It is empty.", *_left_out(look.scan)]
+    sizes: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for part in parts:
+        suffix = PurePosixPath(part.name).suffix.lower() or "no suffix"
+        counts[suffix] += 1
+        sizes[suffix] += part.size
+    types = [f"{count:,} {_plain(suffix)} ({sizes[suffix]:,} bytes)" for suffix, count in counts.most_common(12)]
+    listed = [f"    {_quoted(part.name)} {part.size:,}" for part in parts[:LISTED]]
+    if len(parts) > LISTED:
+        listed.append(f"    … and {len(parts) - LISTED:,} more")
+    return [f"  By type: {', '.join(types)}", "  Paths and bytes, sorted:", *listed, *_left_out(look.scan)]
+
+
+def _left_out(scan: Scan | None) -> list[str]:
+    if scan is None:
+        return []
+    reasons = [
+        ("folders skipped by name", scan.skipped),
+        ("links that lead out of the directory", scan.outside),
+        ("not readable", scan.unreadable),
+    ]
+    return [
+        f"  Not offered, {reason}: {', '.join(_quoted(name) for name in names[:10])}"
+        + (f" … and {len(names) - 10:,} more" if len(names) > 10 else "")
+        for reason, names in reasons
+        if names
+    ]
+
+
+def _quoted(value: object) -> str:
+    """As Python would write it: one line, no control characters, undecodable names included."""
+    return repr(value).encode("utf-8", "backslashreplace").decode()
+
+
+def _plain(suffix: str) -> str:
+    return suffix if suffix.isprintable() and len(suffix) <= 16 else _quoted(suffix[:16])

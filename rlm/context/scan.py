@@ -1,0 +1,148 @@
+"""Listing a directory: what the guest is offered, and what is left out and why. Reads no file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+
+from rlm.context import beneath
+from rlm.errors import InputError
+
+SKIPPED = frozenset(
+    {".git", ".hg", ".svn", ".bzr", "__pycache__", "node_modules", ".venv"}
+    | {".tox", ".nox", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+)
+"""Folders of version control, caches and installed packages: not listed unless they are the input itself."""
+MAX_FILES = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file: the name that it is offered by, where it lies beneath the root, and what `stat` says."""
+
+    name: str
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    open_to_all: bool
+    """Readable by any user who sees the root: its mode and those of all folders on the way allow it."""
+
+
+@dataclass(slots=True)
+class Scan:
+    """A listed directory; `files` is sorted by name."""
+
+    root: str
+    files: list[Found] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    """Folders left out by name."""
+    outside: list[str] = field(default_factory=list)
+    """Links that lead out of the directory."""
+    unreadable: list[str] = field(default_factory=list)
+    has_doors: bool = False
+    """It holds a socket, pipe or device that the sandbox could talk through if the directory were mounted."""
+
+
+def scan(root: str, *, foreign_uid: bool) -> Scan:
+    """List all regular files beneath `root` (a real path), links to files within it included.
+
+    `foreign_uid` says that the reader is another user than this process. Raises `InputError` for a
+    directory that cannot be read, or has more than 200,000 files.
+    """
+    return _Walk(root, foreign_uid).run()
+
+
+class _Walk:
+    def __init__(self, root: str, foreign_uid: bool) -> None:
+        self.result = Scan(root)
+        self.foreign = foreign_uid
+        self.open_folders: dict[str, bool] = {}
+        self.links: list[str] = []
+        self.names: set[str] = set()
+
+    def run(self) -> Scan:
+        pending = [("", True, True)]
+        while pending:
+            path, parent_open, offered = pending.pop()
+            try:
+                with beneath.folder(self.result.root, path) as fd:
+                    is_open = parent_open and (not self.foreign or os.fstat(fd).st_mode & 0o005 == 0o005)
+                    self.open_folders[path] = is_open
+                    with os.scandir(fd) as entries:
+                        for entry in entries:
+                            inner = f"{path}/{entry.name}" if path else entry.name
+                            if entry.is_dir(follow_symlinks=False):
+                                pending.append((inner, is_open, offered and not self._skip(entry.name, inner)))
+                            else:
+                                self._meet(entry, inner, fd, is_open, offered)
+            except OSError as error:
+                if not path:
+                    raise InputError(f"cannot read {self.result.root}: {error.strerror}") from error
+                self.result.unreadable.append(path)
+        for link in self.links:
+            self._resolve(link)
+        self.result.files.sort(key=lambda found: found.name)
+        for names in (self.result.skipped, self.result.outside, self.result.unreadable):
+            names.sort()
+        return self.result
+
+    def _skip(self, name: str, path: str) -> bool:
+        if name in SKIPPED:
+            self.result.skipped.append(path)
+        return name in SKIPPED
+
+    def _meet(self, entry: os.DirEntry[str], path: str, fd: int, is_open: bool, offered: bool) -> None:
+        if entry.is_symlink():
+            if offered:
+                self.links.append(path)
+        elif entry.is_file(follow_symlinks=False):
+            if offered:
+                info = entry.stat(follow_symlinks=False)
+                if info.st_mode & 0o004 or os.access(entry.name, os.R_OK, dir_fd=fd):
+                    self._add(path, path, info, is_open)
+                else:
+                    self.result.unreadable.append(path)
+        # Behind a folder that is closed to the reader, a door is shut as well.
+        elif is_open and (not self.foreign or entry.stat(follow_symlinks=False).st_mode & 0o006):
+            self.result.has_doors = True
+
+    def _resolve(self, link: str) -> None:
+        """Offer the file that a link leads to, by its own place: an absolute link means nothing in the sandbox."""
+        root = self.result.root
+        real = os.path.realpath(os.path.join(root, link))
+        inside = os.path.relpath(real, root)
+        if inside == ".." or inside.startswith("../"):
+            self.result.outside.append(link)
+            return
+        try:
+            info = os.stat(real, follow_symlinks=False)
+        except OSError:
+            self.result.unreadable.append(link)
+            return
+        # A linked folder is listed where it really is.
+        if stat.S_ISREG(info.st_mode):
+            self._add(link, inside, info, self.open_folders.get(os.path.dirname(inside), False))
+
+    def _add(self, link: str, path: str, info: os.stat_result, is_open: bool) -> None:
+        if len(self.result.files) >= MAX_FILES:
+            raise InputError(f"{self.result.root} has more than {MAX_FILES:,} files; name a part of it, or use a glob")
+        readable = is_open and (not self.foreign or bool(info.st_mode & 0o004))
+        name = unique(printable(link), self.names)
+        self.result.files.append(Found(name, path, info.st_size, info.st_mtime_ns, info.st_ino, readable))
+
+
+def printable(path: str) -> str:
+    """A path as text: bytes that are not UTF-8 read as U+FFFD."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """`name`, or `name (2)`, `name (3)` …, whichever is first not in `taken`, to which it is added."""
+    choice, number = name, 1
+    while choice in taken:
+        number += 1
+        choice = f"{name} ({number})"
+    taken.add(choice)
+    return choice
