@@ -58,6 +58,11 @@ class Endpoint:
         return str(self.base)
 
     @property
+    def authorized(self) -> bool:
+        """Whether an Authorization header is sent."""
+        return any(name.lower() == "authorization" for name in self.headers)
+
+    @property
     def completions_url(self) -> URL:
         return (self.base / "chat" / "completions").with_query(self.query)
 

@@ -2,7 +2,7 @@
 
 The limit starts at the ceiling, is halved by a rejection (once per round trip: rejections of requests
 that were sent before the last cut do not count again) and grows with successes, by about one plus a
-sixteenth of itself per round trip, but only while it is what holds requests back.
+sixteenth of itself per round trip, but only while at least half of it is in use.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Limiter:
             self._admit()
 
     def _grow(self) -> None:
-        if self._limit < self._ceiling and self._in_flight >= int(self._limit):
+        if self._limit < self._ceiling and self._in_flight >= self._limit / 2:
             step = 1 + self._limit / 16
             self._limit = min(float(self._ceiling), self._limit + step / self._limit)
 

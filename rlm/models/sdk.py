@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, AsyncStream
 
 _END = object()
-_STREAM_HEADERS = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+_PIECE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,30 @@ async def read_stream(client: AsyncOpenAI, request: StreamRequest, until: float)
 
 
 async def _open(client: AsyncOpenAI, request: StreamRequest, until: float) -> AsyncStream[object]:
-    from openai import AsyncStream
+    from openai import AsyncStream, Omit
 
+    headers: dict[str, str | Omit] = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+    if not request.endpoint.authorized:
+        headers["Authorization"] = Omit()
+    content: bytes | AsyncIterator[bytes] = request.body
+    if len(request.body) > _PIECE:
+        headers["Content-Length"] = str(len(request.body))
+        content = _pieces(request.body)
     remaining = max(0.001, until - asyncio.get_running_loop().time())
     return await client.post(
         "/chat/completions",
         cast_to=object,
-        content=request.body,
-        options={"headers": _STREAM_HEADERS, "timeout": remaining},
+        content=content,
+        options={"headers": headers, "timeout": remaining},
         stream=True,
         stream_cls=AsyncStream[object],
     )
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    """A large body in parts: `aiohttp` warns of one that is written at once."""
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
 
 
 def _whole(raw: bytes, request: StreamRequest) -> Iterator[Delta]:

@@ -66,13 +66,12 @@ class Sessions:
         """
         clients = self._clients()
         if clients.sdk is None:
-            from openai import AsyncOpenAI, DefaultAioHttpClient, Omit
+            from openai import AsyncOpenAI, DefaultAioHttpClient
 
-            headers: dict[str, Any] = {"Authorization": Omit(), **self._endpoint.headers}
             clients.sdk = AsyncOpenAI(
-                api_key="",
+                api_key="set-by-header",
                 base_url=self._endpoint.key,
-                default_headers=headers,
+                default_headers=self._endpoint.headers,
                 default_query=dict(self._endpoint.query),
                 max_retries=0,
                 http_client=DefaultAioHttpClient(follow_redirects=False),

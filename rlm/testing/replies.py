@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-FaultKind = Literal["http", "malformed", "empty_choices", "null_content", "truncated", "drop", "drop_mid_body", "stall"]
+FaultKind = Literal[
+    "http", "event", "malformed", "empty_choices", "null_content", "truncated", "drop", "drop_mid_body", "stall"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,11 @@ class Fault:
     def rate_limit(cls, retry_after: float | str | None = None) -> Fault:
         """Status 429, with a `Retry-After` header if given."""
         return cls.http(429, "Rate limit reached", code="rate_limit_exceeded", retry_after=retry_after)
+
+    @classmethod
+    def event(cls, body: Mapping[str, Any]) -> Fault:
+        """Status 200 with this JSON object as the body or, streamed, as the only event."""
+        return cls(kind="event", text=json.dumps(body))
 
     @classmethod
     def malformed(cls) -> Fault:

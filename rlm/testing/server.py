@@ -36,6 +36,7 @@ class ScriptedModelServer:
         api_key: when set, requests without this bearer token get a 401.
         max_concurrency: when set, requests above it get a 429.
         retry_after: seconds for the `Retry-After` of those 429s; None sends no such header.
+        streaming: False answers whole even where a stream is asked for.
         unsupported_params: body keys that are refused with a 400 which names them.
         record: how many of the latest requests `requests` keeps.
         port: 0 picks a free one.
@@ -53,6 +54,7 @@ class ScriptedModelServer:
         api_key: str | None = None,
         max_concurrency: int | None = None,
         retry_after: float | None = None,
+        streaming: bool = True,
         unsupported_params: Sequence[str] = (),
         record: int = 1000,
         host: str = "127.0.0.1",
@@ -65,6 +67,7 @@ class ScriptedModelServer:
         self._api_key = api_key
         self._max_concurrency = max_concurrency
         self._retry_after = retry_after
+        self._streaming = streaming
         self._unsupported = tuple(unsupported_params)
         self._host = host
         self._port = port
@@ -214,7 +217,7 @@ class ScriptedModelServer:
         if reply.status != 200:
             body = render.error(reply.status, reply.text or "")
             return web.Response(status=reply.status, body=body, headers={**_JSON, **reply.headers})
-        if request.stream:
+        if request.stream and self._streaming:
             return await self._stream(http, request, reply)
         return web.Response(body=render.completion(request, reply), headers={**_JSON, **reply.headers})
 
@@ -236,20 +239,14 @@ class ScriptedModelServer:
                 await asyncio.sleep(_STALL_SECONDS)
             case "drop":
                 _reset(http)
-            case "malformed" if not request.stream:
-                return _json(b'{"choices": [{"message": oops')
-            case "malformed":
-                return await self._stream_bytes(http, b"data: {oops\n\n", render.DONE)
-            case "empty_choices" if not request.stream:
-                return _json(json.dumps(render.empty_completion(request)).encode())
-            case "empty_choices":
-                return await self._stream_bytes(http, render.sse(render.empty_completion(request)), render.DONE)
-            case "null_content" if not request.stream:
-                return _json(render.completion(request, Reply(text=None)))
-            case "null_content":
-                return await self._stream(http, request, Reply(text=None))
             case "truncated" | "drop_mid_body":
                 return await self._break_off(http, request, fault)
+            case "null_content" if request.stream:
+                return await self._stream(http, request, Reply(text=None))
+            case _ if request.stream:
+                return await self._stream_bytes(http, b"data: " + _odd_body(request, fault) + b"\n\n", render.DONE)
+            case _:
+                return _json(_odd_body(request, fault))
         raise web.HTTPInternalServerError
 
     async def _break_off(self, http: web.BaseRequest, request: ScriptedRequest, fault: Fault) -> web.StreamResponse:
@@ -279,6 +276,19 @@ class ScriptedModelServer:
             await response.write(chunk)
         await response.write_eof()
         return response
+
+
+def _odd_body(request: ScriptedRequest, fault: Fault) -> bytes:
+    """The body, or the only event, of a reply with status 200 that is not as it should be."""
+    match fault.kind:
+        case "event":
+            return fault.text.encode()
+        case "empty_choices":
+            return json.dumps(render.empty_completion(request)).encode()
+        case "null_content":
+            return render.completion(request, Reply(text=None))
+        case _:
+            return b'{"choices": [{"message": oops'
 
 
 async def _open_stream(http: web.BaseRequest, headers: Any) -> web.StreamResponse:

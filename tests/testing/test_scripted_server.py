@@ -169,7 +169,7 @@ async def test_key_unsupported_params_and_concurrency_limit(scripted_model):
 
 
 async def test_it_bears_256_at_once_and_records_within_bounds(scripted_model):
-    server = scripted_model(delay=0.3, record=10)
+    server = scripted_model(delay=1.5, record=10)
     small = json.dumps({"model": "m", "messages": []}).encode()
     large = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * 3_000_000}]}).encode()
 
