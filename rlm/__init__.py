@@ -1,1 +1,82 @@
-"""A runtime for Recursive Language Models."""
+"""A runtime for Recursive Language Models.
+
+result = RLM(model="…").run("Who is mentioned most?", inputs=["book.txt"])
+print(result.answer)
+
+Names are imported on first use, so that the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlm.agent import RLM
+    from rlm.config import Price, Settings
+    from rlm.context import Value
+    from rlm.errors import (
+        AuthError,
+        BadReply,
+        ConfigError,
+        EndpointError,
+        InputError,
+        KernelDied,
+        ModelError,
+        ModelTimeout,
+        PromptTooLong,
+        ProtocolError,
+        RateLimited,
+        RLMError,
+        RunError,
+        SandboxError,
+        SandboxUnavailable,
+        UserError,
+    )
+    from rlm.result import Failure, RunResult, RunUsage, Usage
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RLM",
+    "AuthError",
+    "BadReply",
+    "ConfigError",
+    "EndpointError",
+    "Failure",
+    "InputError",
+    "KernelDied",
+    "ModelError",
+    "ModelTimeout",
+    "Price",
+    "PromptTooLong",
+    "ProtocolError",
+    "RLMError",
+    "RateLimited",
+    "RunError",
+    "RunResult",
+    "RunUsage",
+    "SandboxError",
+    "SandboxUnavailable",
+    "Settings",
+    "Usage",
+    "UserError",
+    "Value",
+]
+
+_HOMES = {
+    "RLM": "agent",
+    "Price": "config",
+    "Settings": "config",
+    "Value": "context",
+    "Failure": "result",
+    "RunResult": "result",
+    "RunUsage": "result",
+    "Usage": "result",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)

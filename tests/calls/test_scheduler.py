@@ -20,6 +20,7 @@ class Bench:
     """A scheduler with its surroundings; `order` tells what happened in which order."""
 
     def __init__(self, server: ScriptedModelServer, limits: Limits | None = None, **options: Any) -> None:
+        self.server = server
         window = options.pop("context_window", None)
         self.model = ChatModel(
             "sub", base_url=server.base_url, context_window=window, retry=RetryPolicy(max_attempts=2, base_delay=0.01)
@@ -65,7 +66,6 @@ async def bench():
         server = ScriptedModelServer(replies or {"sub": echo}, delay=delay).start()
         servers.append(server)
         benches.append(Bench(server, **options))
-        benches[-1].server = server  # type: ignore[attr-defined]
         return benches[-1]
 
     yield make

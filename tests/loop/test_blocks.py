@@ -86,8 +86,11 @@ def test_the_end_is_behind_the_closing_fence() -> None:
 
 
 LINES = st.sampled_from(
-    ["```python", "```", "~~~", "~~~py", "```json", '"""', "x = '''", "print(1)", "", "prose", "<think>", "</think>"]
-    + ["<tool_call>", "</tool_call>", '{"name":"python","arguments":{"code":"1"}}', "  ```py", "  x", "é\u2028\r"]
+    [
+        *("```python", "```", "~~~", "~~~py", "```json", '"""', "x = '''", "print(1)", "", "prose"),
+        *("<think>", "</think>", "<tool_call>", "</tool_call>", '{"name":"python","arguments":{"code":"1"}}'),
+        *("  ```py", "  x", "é\u2028\r"),
+    ]
 )
 
 

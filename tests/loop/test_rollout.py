@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from localkernel import LocalKernel
 
 from rlm.budget import Ledger, Limits
 from rlm.config import Price, Settings
@@ -29,7 +29,7 @@ def cell(code: str) -> str:
 class Play:
     """One rollout and all that it touched."""
 
-    def __init__(self, server: ScriptedModelServer, **options: Any) -> None:
+    def __init__(self, server: ScriptedModelServer, kernel: Any, **options: Any) -> None:
         self.server = server
         self.settings = Settings(model="root", **options)
         self.events: list[dict[str, Any]] = []
@@ -38,7 +38,7 @@ class Play:
             Limits(self.settings.max_tokens, self.settings.max_cost, self.settings.max_sub_calls),
             PriceTable(self.settings.prices),
         )
-        self.kernel = LocalKernel()
+        self.kernel = kernel
 
     async def __call__(self) -> Outcome:
         model = ChatModel("root", base_url=self.server.base_url, retry=RetryPolicy(max_attempts=2, base_delay=0.01))
@@ -81,12 +81,12 @@ class Play:
 
 
 @pytest.fixture
-def play():
+def play(local_kernel):
     servers: list[ScriptedModelServer] = []
 
     def make(replies: Any, *, server: dict[str, Any] | None = None, **options: Any) -> Play:
         servers.append(ScriptedModelServer({"root": replies}, **(server or {})).start())
-        return Play(servers[-1], **options)
+        return Play(servers[-1], local_kernel, **options)
 
     yield make
     for server in servers:
@@ -120,7 +120,7 @@ async def test_cells_and_observations_until_the_answer(play) -> None:
 async def test_messages_only_grow(play) -> None:
     game = play([cell(f"x = {i}") for i in range(6)] + ["no code", DONE])
     await game()
-    for earlier, later in zip(game.server.requests, game.server.requests[1:], strict=False):
+    for earlier, later in pairwise(game.server.requests):
         before, after = earlier.body["messages"], later.body["messages"]
         assert after[: len(before)] == before
 
@@ -180,12 +180,12 @@ async def test_a_reply_without_code_is_a_reminder_and_no_turn(play) -> None:
     assert "held no code" in game.told(1)
     assert [message["role"] for message in game.sent()].count("assistant") == 3
     roles = [message["role"] for message in game.sent()][1:]
-    assert all(a != b for a, b in zip(roles, roles[1:], strict=False))  # they alternate, the empty reply is left out
+    assert all(a != b for a, b in pairwise(roles))  # they alternate, the empty reply is left out
     assert [event["turn"] for event in game.of("turn.started")] == [1, 2]
 
 
 async def test_three_replies_without_code_end_the_run(play) -> None:
-    game = play(["It is 41.", "It is 41!", "It is 42."] + [DONE])
+    game = play(["It is 41.", "It is 41!", "It is 42.", DONE])
     assert await game() == Outcome("It is 42.", False, "loop", 0)
     assert game.server.request_count == 3
 
@@ -301,7 +301,7 @@ async def test_the_timeout_holds_for_a_silent_endpoint(play) -> None:
     assert (outcome.answer, outcome.stop_reason) == ("draft", "timeout")
     assert time.monotonic() - begun < 3
     roles = [message["role"] for message in game.sent()][1:]
-    assert all(a != b for a, b in zip(roles, roles[1:], strict=False))
+    assert all(a != b for a, b in pairwise(roles))
 
 
 async def test_a_failing_endpoint_keeps_the_draft(play) -> None:

@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from rlm.protocols import Answer, CellError, CellResult, Death, Variable
 
 
@@ -79,3 +81,8 @@ class LocalKernel:
 
     async def aclose(self) -> None:
         self.closed = True
+
+
+@pytest.fixture
+def local_kernel() -> LocalKernel:
+    return LocalKernel()

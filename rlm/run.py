@@ -1,0 +1,290 @@
+"""One run, put together: input -> sandbox -> kernel, ledger, scheduler, models -> loop -> result.
+
+Nothing is decided here; the parts are made, connected, and taken down again in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from rlm.budget import Ledger, Limits
+from rlm.calls.scheduler import Scheduler
+from rlm.config import DEFAULT_BASE_URL, Settings
+from rlm.context import PreparedInput, prepare
+from rlm.errors import ConfigError, RunError, UserError
+from rlm.events import SCHEMA_VERSION, EventLog, Sink
+from rlm.installs import Confirm
+from rlm.kernels.session import KernelSession
+from rlm.loop import Outcome, Rollout
+from rlm.models import ChatModel
+from rlm.prices import PriceTable
+from rlm.prompts import render, render_root, tips_text
+from rlm.protocols import Emit, Kernel, Model
+from rlm.result import Failure, RunResult
+from rlm.sandboxes import Sandbox, open_sandbox, package_lines
+from rlm.trace.secrets import secrets_of
+from rlm.trace.store import new_run_id, runs_dir
+from rlm.trace.writer import TraceWriter
+
+SUB_CHARS_PER_TOKEN = 3
+"""For the size of prompts that the model is told: cautious, since a prompt that is too long is refused."""
+
+
+class Run:
+    """One question on its way. Used once.
+
+    `inputs` are paths, globs, `-`, or `rlm.context.Value`. `sinks` get every event. `confirm` is asked, in a
+    thread, about packages that the model wants and `allow_install` does not name; without it they are refused.
+    Raises `ConfigError` for settings that cannot make a run.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        question: str,
+        inputs: Sequence[Any] = (),
+        *,
+        sinks: Iterable[Sink] = (),
+        confirm: Confirm | None = None,
+    ) -> None:
+        if not question.strip():
+            raise ConfigError("the question is empty")
+        self.id = new_run_id()
+        self._settings = settings
+        self._question = question
+        self._inputs = inputs
+        self._confirm = confirm
+        self._events = EventLog(self.id, *sinks)
+        self._emit: Emit = self._events.emit
+        self._model, self._sub_models = _models(settings)
+        self._ledger = _ledger(settings)
+        self._trace: TraceWriter | None = None
+        self._rollout: Rollout | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._interrupted = False
+        self._begun = time.monotonic()
+
+    async def play(self) -> RunResult:
+        """Run to the end. Failures of the run are in the result; raises `UserError` before anything is spent."""
+        self._task = asyncio.current_task()
+        async with self._folder() as folder:
+            prepared = await asyncio.to_thread(
+                prepare,
+                self._inputs,
+                spool_dir=folder,
+                memory=self._settings.memory,
+                foreign_uid=self._settings.sandbox != "process",
+            )
+            system = self._system_prompt()
+            self._started(prepared)
+            outcome = Outcome("", False, "error", 0)
+            try:
+                outcome = await self._answer(prepared, system)
+            except asyncio.CancelledError:
+                outcome = self._so_far("interrupted")
+                if not self._interrupted or self._task is None:
+                    raise
+                self._task.uncancel()
+            except BaseException as error:
+                outcome = self._so_far("error", error)
+                if not isinstance(error, RunError):
+                    raise
+            finally:
+                self._task = None
+                result = self._result(outcome)
+                self._emit("run.completed", result=result.to_dict())
+            return result
+
+    def interrupt(self) -> None:
+        """End the run with the best draft. On the run's event loop; a second call cuts the clean-up short."""
+        self._interrupted = True
+        if self._task is not None:
+            self._task.cancel()
+
+    # --- the parts
+
+    async def _answer(self, prepared: PreparedInput, system: str) -> Outcome:
+        async with AsyncExitStack() as stack:
+            for model in {id(model): model for model in (self._model, *self._sub_models.values())}.values():
+                stack.push_async_callback(model.aclose)
+            scheduler = self._scheduler()
+            stack.push_async_callback(scheduler.aclose)
+            opening = open_sandbox(self._settings, prepared, self.id, emit=self._emit, confirm=self._confirm)
+            sandbox = await stack.enter_async_context(opening)
+            kernel = self._kernel(sandbox, scheduler)
+            stack.push_async_callback(kernel.aclose)
+            started = asyncio.create_task(kernel.start())
+            stack.push_async_callback(_end, started)
+            self._rollout = Rollout(
+                system=system,
+                question=self._question,
+                preview=prepared.preview,
+                model=self._model,
+                kernel=kernel,
+                started=started,
+                ledger=self._ledger,
+                settings=self._settings,
+                emit=self._emit,
+                begin_cell=scheduler.begin_cell,
+            )
+            return await self._rollout.run()
+
+    def _kernel(self, sandbox: Sandbox, scheduler: Scheduler) -> Kernel:
+        return KernelSession(
+            sandbox.launcher,
+            sandbox.spec,
+            subcalls=scheduler,
+            emit=self._emit,
+            on_answer=lambda answer: self._rollout.on_answer(answer) if self._rollout else None,
+            handlers=sandbox.handlers,
+        )
+
+    def _scheduler(self) -> Scheduler:
+        settings = self._settings
+        return Scheduler(
+            self._sub_models,
+            self._ledger,
+            emit=self._emit,
+            flush=self._trace.flush if self._trace else _nothing,
+            system=render("sub"),
+            max_tokens=_sub_max_tokens(settings),
+            timeout=settings.timeout,
+            window=settings.concurrency + settings.concurrency // 4 + 1,
+        )
+
+    def _system_prompt(self) -> str:
+        settings = self._settings
+        window = settings.sub_context_window
+        return render_root(
+            settings.prompt,
+            native_tools=settings.native_tools,
+            sub_window_chars=(window - _sub_max_tokens(settings)) * SUB_CHARS_PER_TOKEN if window else None,
+            sub_max_tokens=_sub_max_tokens(settings),
+            output_limit=settings.output_limit,
+            cell_timeout=settings.cell_timeout,
+            limits=_limits_line(settings),
+            packages=package_lines(settings),
+            tips=tips_text(settings.tips),
+        )
+
+    # --- folder, events, result
+
+    @asynccontextmanager
+    async def _folder(self) -> AsyncIterator[Path]:
+        """The run's folder, which holds the trace; without a trace, one that goes with the run."""
+        if self._settings.no_trace:
+            with tempfile.TemporaryDirectory(prefix="rlm-") as temporary:
+                yield Path(temporary)
+            return
+        folder = runs_dir(self._settings.trace_dir) / self.id
+        secrets = secrets_of(self._settings)
+        self._trace = TraceWriter(folder, secrets=secrets, on_error=lambda text: self._emit("notice", text=text))
+        self._events.add_sink(self._trace)
+        try:
+            yield folder
+        except UserError:
+            await asyncio.to_thread(shutil.rmtree, folder)
+            raise
+        finally:
+            self._trace.close()
+
+    def _started(self, prepared: PreparedInput) -> None:
+        settings = self._settings
+        self._emit(
+            "run.started",
+            schema_version=SCHEMA_VERSION,
+            question=self._question,
+            model=settings.model,
+            sub_model=settings.sub_model_name,
+            sandbox=settings.sandbox,
+            depth=0,
+            limits=dict(settings.limits()),
+            inputs=prepared.manifest,
+        )
+        for notice in prepared.notices:
+            self._emit("notice", text=notice)
+
+    def _so_far(self, reason: Any, error: BaseException | None = None) -> Outcome:
+        return self._rollout.outcome(reason, error) if self._rollout else Outcome("", False, reason, 0, error)
+
+    def _result(self, outcome: Outcome) -> RunResult:
+        return RunResult(
+            answer=outcome.answer,
+            ready=outcome.ready,
+            stop_reason=outcome.stop_reason,
+            turns=outcome.turns,
+            usage=self._ledger.usage(),
+            cost=self._ledger.cost(),
+            seconds=time.monotonic() - self._begun,
+            run_id=self.id,
+            trace=self._trace.path if self._trace else None,
+            error=Failure.of(outcome.error) if outcome.error else None,
+        )
+
+
+def _models(settings: Settings) -> tuple[Model, dict[str, Model]]:
+    """The root model, and the models that sub-calls may name, the default first."""
+    if not settings.model:
+        raise ConfigError('no model: give --model, set RLM_MODEL, or write model = "…" into the configuration')
+    base_url = settings.base_url or DEFAULT_BASE_URL
+    common: dict[str, Any] = {"request_timeout": settings.request_timeout, "concurrency": settings.concurrency}
+    root = ChatModel(
+        settings.model,
+        base_url=base_url,
+        api_key=settings.api_key.get_secret_value(),
+        headers=settings.headers,
+        context_window=settings.context_window,
+        **common,
+    )
+    name = settings.sub_model_name or settings.model
+    sub = ChatModel(
+        name,
+        base_url=settings.sub_base_url or base_url,
+        api_key=settings.sub_key,
+        headers=settings.headers if settings.same_endpoint else None,
+        params=settings.sub_params,
+        context_window=settings.sub_context_window,
+        **common,
+    )
+    return root, {name: sub} if name == settings.model else {name: sub, settings.model: root}
+
+
+def _ledger(settings: Settings) -> Ledger:
+    prices = PriceTable(settings.prices)
+    if settings.max_cost is not None:
+        prices.require(dict.fromkeys(filter(None, (settings.model, settings.sub_model_name))))
+    return Ledger(Limits(settings.max_tokens, settings.max_cost, settings.max_sub_calls), prices)
+
+
+def _sub_max_tokens(settings: Settings) -> int:
+    """The cap on a sub-call's output; at most half of a small window."""
+    window = settings.sub_context_window
+    return min(settings.sub_max_tokens, window // 2) if window else settings.sub_max_tokens
+
+
+def _limits_line(settings: Settings) -> str:
+    limits = [f"{settings.max_turns:,} turns", f"{settings.max_sub_calls:,} calls of language models"]
+    if settings.max_tokens is not None:
+        limits.append(f"{settings.max_tokens:,} tokens in all")
+    if settings.max_cost is not None:
+        limits.append(f"a cost of {settings.max_cost:g}")
+    return ", ".join([*limits, f"{settings.timeout / 60:.0f} minutes"])
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Stop a start that nobody waits for any more."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # it was raised where the start was awaited, or nobody needed the kernel
+
+
+def _nothing() -> None:
+    """There is no trace to flush."""

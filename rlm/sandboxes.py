@@ -1,0 +1,90 @@
+"""The sandbox of a run: a launcher that works here, and what is to be in it."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlm.config import Settings
+from rlm.context import PreparedInput
+from rlm.installs import Confirm, InstallHandler
+from rlm.kernels import image, packages, pins
+from rlm.kernels.select import choose
+from rlm.protocols import Emit, Handler, Launcher, Mount, SandboxSpec
+
+PACKAGES = "/packages"
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What a kernel session needs to start."""
+
+    launcher: Launcher
+    spec: SandboxSpec
+    handlers: Mapping[str, Handler]
+
+
+def package_lines(settings: Settings) -> list[str]:
+    """The packages in the sandbox, for the root prompt: names, with the descriptions that the user gave."""
+    asked = [f"{name} ({text})" if text else name for name, text in settings.packages.items()]
+    return [*(name for name in pins.offered() if name not in settings.packages), *asked]
+
+
+@asynccontextmanager
+async def open_sandbox(
+    settings: Settings, prepared: PreparedInput, run_id: str, *, emit: Emit, confirm: Confirm | None = None
+) -> AsyncIterator[Sandbox]:
+    """Choose a launcher, building what it needs at its first use, and install the packages.
+
+    Raises `SandboxUnavailable` and `SandboxError`.
+    """
+    launcher = await choose(settings.sandbox, progress=_notices(emit))
+    installs = bool(settings.packages or settings.allow_install or confirm)
+    if not installs:
+        yield Sandbox(launcher, _spec(settings, prepared, run_id, launcher, None), {})
+        return
+    with tempfile.TemporaryDirectory(prefix="rlm-packages-") as temporary:
+        # The sandbox's user is another one, and enters by the mount alone.
+        folder = Path(temporary) / "packages"
+        folder.mkdir(mode=0o755)
+        folder.chmod(0o755)
+        target = await asyncio.to_thread(_target, launcher)
+        if settings.packages:
+            await packages.install(list(settings.packages), target=target, into=folder)
+        install = InstallHandler(folder, target, allow=settings.allow_install, confirm=confirm, emit=emit)
+        yield Sandbox(launcher, _spec(settings, prepared, run_id, launcher, folder), {"install": install})
+
+
+def _spec(
+    settings: Settings, prepared: PreparedInput, run_id: str, launcher: Launcher, folder: Path | None
+) -> SandboxSpec:
+    mounted = launcher.name != "process"
+    config: dict[str, Any] = {"input": prepared.config if mounted else prepared.local_config()}
+    mounts = prepared.mounts
+    if folder:
+        config["packages_dir"] = PACKAGES if mounted else str(folder)
+        mounts = (*mounts, Mount(str(folder), PACKAGES))
+    return SandboxSpec(run_id, mounts=mounts, memory=prepared.memory, cpus=settings.cpus, config=config)
+
+
+def _target(launcher: Launcher) -> packages.Target:
+    """The interpreter that packages are for: the image's own with Docker, else the host's."""
+    if launcher.name != "docker":
+        return packages.Target()
+    python, machine = image.python_of(image.ensure())
+    return packages.Target(python=python, machine=machine)
+
+
+def _notices(emit: Emit) -> Callable[[str], None]:
+    """Progress comes from a thread; events belong to the loop's."""
+    loop = asyncio.get_running_loop()
+    return lambda line: _soon(loop, emit, line)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, emit: Emit, line: str) -> None:
+    loop.call_soon_threadsafe(lambda: emit("notice", text=line))
