@@ -23,8 +23,12 @@ def _environment() -> ImmutableSandboxedEnvironment:
         lstrip_blocks=True,
         autoescape=False,
     )
-    environment.filters["number"] = "{:,}".format
+    environment.filters["number"] = _number
     return environment
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:,.1f}"
 
 
 def render(name: str, **values: Any) -> str:

@@ -74,6 +74,8 @@ class Run:
     async def play(self) -> RunResult:
         """Run to the end. Failures of the run are in the result; raises `UserError` before anything is spent."""
         self._task = asyncio.current_task()
+        if self._interrupted:
+            raise asyncio.CancelledError
         async with self._folder() as folder:
             prepared = await asyncio.to_thread(
                 prepare,
@@ -91,7 +93,8 @@ class Run:
                 outcome = self._so_far("interrupted")
                 if not self._interrupted or self._task is None:
                     raise
-                self._task.uncancel()
+                while self._task.uncancel():
+                    """Each interrupt cancelled once."""
             except BaseException as error:
                 outcome = self._so_far("error", error)
                 if not isinstance(error, RunError):
