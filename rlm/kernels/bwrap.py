@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rlm.errors import SandboxError, SandboxUnavailable
-from rlm.kernels import bwrapflags, cages, guestcode, leases, seccomp
+from rlm.kernels import bwrapflags, cages, guestcode, leases, seccomp, threads
 from rlm.kernels.limits import AGENT, NOFILE, Strength, checked_mounts, environment
 from rlm.kernels.streams import BUFFER, ChildProcess
 from rlm.protocols import Mount, SandboxSpec
@@ -66,14 +66,18 @@ class BwrapLauncher:
     async def launch(self, spec: SandboxSpec) -> Bubble:
         """Raises `SandboxUnavailable` without bubblewrap, `SandboxError` if it fails, `InputError` for a bad mount."""
         mounts = checked_mounts(spec.mounts)
-        lease = await asyncio.to_thread(leases.acquire, root=self._lease_root)
-        cage: cages.Cage | None = None
+        lease, cage = await threads.make(lambda: self._prepare(spec), _undo)
         try:
-            cage = await asyncio.to_thread(cages.build, spec, lease)
             return await self._spawn(spec, mounts, lease, cage)
         except BaseException:
-            if cage is not None:
-                await asyncio.to_thread(cage.remove)
+            _undo((lease, cage))
+            raise
+
+    def _prepare(self, spec: SandboxSpec) -> tuple[leases.Lease, cages.Cage]:
+        lease = leases.acquire(root=self._lease_root)
+        try:
+            return lease, cages.build(spec, lease)
+        except BaseException:
             lease.release()
             raise
 
@@ -82,8 +86,8 @@ class BwrapLauncher:
     ) -> Bubble:
         as_root = os.geteuid() == 0
         limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": NOFILE, "RLIMIT_FSIZE": spec.tmp_bytes, **cage.rlimits}
-        enter = [str(lease.uid) if as_root else "-", "bound", *(f"{name}={value}" for name, value in limits.items())]
-        guest = self._guest or await asyncio.to_thread(guestcode.prepare)
+        enter = [str(lease.uid) if as_root else "-", *(f"{name}={value}" for name, value in limits.items())]
+        guest = await asyncio.to_thread(guestcode.prepare) if self._guest is None else self._guest
         status_read, status_write = os.pipe2(os.O_CLOEXEC)
         try:
             with _filter_fd() as filter_fd:
@@ -119,9 +123,10 @@ class BwrapLauncher:
         finally:
             os.close(status_write)
         cage.entered_by(child.pid)
-        bubble = Bubble(child, lease, cage)
+        bubble = Bubble(child, lease, cage, status_read)
         try:
-            bubble.first = await _first_process(status_read)
+            if (pid := await _first_process(status_read)) is not None:
+                bubble.follow(pid)
         except BaseException:
             await bubble.aclose()
             raise
@@ -131,12 +136,21 @@ class BwrapLauncher:
 class Bubble(ChildProcess):
     """A sandbox under bubblewrap."""
 
-    def __init__(self, child: asyncio.subprocess.Process, lease: leases.Lease, cage: cages.Cage) -> None:
+    def __init__(self, child: asyncio.subprocess.Process, lease: leases.Lease, cage: cages.Cage, status: int) -> None:
         self._cage = cage
         self._lease = lease
+        self._status = status
         self.first: int | None = None
         """A pidfd of the sandbox's first process, whose end is the end of all of its others."""
         super().__init__(child)
+
+    def follow(self, pid: int) -> None:
+        """`pid` is that of the sandbox's first process, a child of bubblewrap's own."""
+        with contextlib.suppress(ProcessLookupError):
+            self.first = os.pidfd_open(pid)
+            # It dies with us where bubblewrap may signal it, which under another uid it may not: then its
+            # end of stdin has to do, or the lease.
+            self._lease.note_process(pid)
 
     def _end(self) -> None:
         if self.first is not None:
@@ -148,6 +162,8 @@ class Bubble(ChildProcess):
                 self._child.kill()
 
     def _clean(self) -> None:
+        # Not before the end: bubblewrap writes the exit status there, and would die of a closed pipe.
+        os.close(self._status)
         if self.first is not None:
             os.close(self.first)
             self.first = None
@@ -156,6 +172,12 @@ class Bubble(ChildProcess):
 
     def _oom_kills(self) -> int:
         return self._cage.oom_kills()
+
+
+def _undo(made: tuple[leases.Lease, cages.Cage]) -> None:
+    lease, cage = made
+    cage.remove()
+    lease.release()
 
 
 def try_bwrap() -> None:
@@ -208,21 +230,16 @@ def _bwrap_environment() -> dict[str, str]:
 
 
 async def _first_process(status_read: int) -> int | None:
-    """A pidfd of the sandbox's first process, as soon as bubblewrap tells its pid; None if it ended before that.
-
-    Takes over the descriptor.
-    """
+    """The pid of the sandbox's first process, as soon as bubblewrap tells it; None if it ended before that."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(status_read, "rb")
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(status_read), "rb")
     )
     try:
         line = await asyncio.wait_for(reader.readline(), timeout=_START_SECONDS)
-        return os.pidfd_open(int(json.loads(line)["child-pid"])) if line else None
+        return int(json.loads(line)["child-pid"]) if line else None
     except TimeoutError as error:
         raise SandboxError("bubblewrap did not start the sandbox in time") from error
-    except ProcessLookupError:
-        return None
     finally:
         transport.close()

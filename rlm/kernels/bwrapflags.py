@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rlm.kernels.limits import MOUNT_ROOTS, SHM_BYTES
 from rlm.protocols import Mount
@@ -55,17 +55,27 @@ def probe_arguments(*, as_root: bool, seccomp_fd: int) -> list[str]:
     return [*args, "--seccomp", str(seccomp_fd)]
 
 
-def _mounts(mounts: Iterable[Mount]) -> list[str]:
-    """Binds, with a small read-only tmpfs for the mount points where the root has only their parent."""
+def _mounts(mounts: Sequence[Mount]) -> list[str]:
+    """Binds, below a small read-only tmpfs for the mount points where the root has only their parent."""
     args: list[str] = []
-    mounts = list(mounts)
     for area in MOUNT_ROOTS:
         inside = [mount for mount in mounts if mount.target.startswith(area + "/")]
-        whole = [mount for mount in mounts if mount.target == area]
+        whole = any(mount.target == area for mount in mounts)
         if inside and not whole:
             args += ["--perms", "0755", "--size", str(_MOUNT_AREA_BYTES), "--tmpfs", area]
-        for mount in (*whole, *inside):
-            args += ["--ro-bind", mount.source, mount.target]
+            for folder in _folders_between(area, inside):
+                # bubblewrap itself would make them for root only.
+                args += ["--perms", "0755", "--dir", folder]
+        for mount in mounts:
+            if mount in inside or mount.target == area:
+                args += ["--ro-bind", mount.source, mount.target]
         if inside and not whole:
             args += ["--remount-ro", area]
     return args
+
+
+def _folders_between(area: str, mounts: Iterable[Mount]) -> list[str]:
+    """The folders from `area` down to the mounts, without either, parents first."""
+    targets = {mount.target for mount in mounts}
+    folders = {str(parent) for target in targets for parent in PurePosixPath(target).parents}
+    return sorted(folder for folder in folders - targets if folder.startswith(area + "/"))

@@ -13,13 +13,14 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rlm.errors import SandboxError, SandboxUnavailable
-from rlm.kernels import engine, leases
+from rlm.kernels import engine, leases, threads
 from rlm.kernels.dockerstream import Demultiplexer
 from rlm.kernels.hostid import HostId
 from rlm.kernels.limits import AGENT, Strength, environment
@@ -34,12 +35,10 @@ _OOM_GRACE = 0.1
 _REMAPPED_UIDS = 65536
 """With user namespaces the engine has so many uids."""
 
-T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class _Engine:
-    """A connection, and what the engine said about itself."""
+    """A connection, and what the engine said about itself. Shared by a launcher and its containers."""
 
     client: docker.DockerClient
     api: tuple[int, int]
@@ -93,23 +92,9 @@ class DockerLauncher:
         Raises `SandboxUnavailable` without an engine or image, `SandboxError` if the engine refuses,
         `InputError` for a mount that cannot be. A cancelled launch leaves nothing.
         """
-        lease = await asyncio.to_thread(leases.acquire, root=self._lease_root)
-        starting = asyncio.ensure_future(asyncio.to_thread(self._start, spec, lease))
-        try:
-            connected, started = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            await self._abandon(starting, lease)
-            raise
+        connected, started, lease = await threads.make(lambda: self._start(spec), _undo)
         reader, writer = await asyncio.open_connection(sock=started.sock, limit=BUFFER)
-        return Container(connected.client, started, lease, reader, writer)
-
-    async def _abandon(self, starting: asyncio.Future[tuple[_Engine, _Started]], lease: leases.Lease) -> None:
-        """A thread cannot be cancelled: wait for what it makes, and remove that."""
-        with contextlib.suppress(SandboxError):
-            connected, started = await starting
-            started.sock.close()
-            await asyncio.to_thread(engine.remove_with, connected.client, started.name)
-            lease.release()
+        return Container(connected, started, lease, reader, writer)
 
     def _connect(self) -> _Engine:
         with self._connecting:
@@ -125,17 +110,19 @@ class DockerLauncher:
                     raise SandboxUnavailable("this Docker engine has no seccomp, which the sandbox needs")
                 remapped = any("name=userns" in option or "name=rootless" in option for option in options)
                 self._engine = _Engine(client, (int(major), int(minor)), bool(info.get("SwapLimit")), remapped)
+                weakref.finalize(self._engine, client.close)
             return self._engine
 
-    def _start(self, spec: SandboxSpec, lease: leases.Lease) -> tuple[_Engine, _Started]:
+    def _start(self, spec: SandboxSpec) -> tuple[_Engine, _Started, leases.Lease]:
         """Create, attach, verify, start. Removes what it made if a step fails. Blocking."""
         name = f"rlm-{secrets.token_hex(8)}"
+        connected = self._connect()
+        lease = leases.acquire(root=self._lease_root)
         try:
-            connected = self._connect()
             lease.note("container", name)
             with engine.errors("starting the sandbox container"):
                 try:
-                    return connected, self._create(connected, spec, name, lease.uid)
+                    return connected, self._create(connected, spec, name, lease.uid), lease
                 except BaseException:
                     engine.remove_with(connected.client, name)
                     raise
@@ -184,14 +171,14 @@ class Container:
 
     def __init__(
         self,
-        client: docker.DockerClient,
+        connected: _Engine,
         started: _Started,
         lease: leases.Lease,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self.container_name = started.name
-        self._client = client
+        self._engine = connected
         self._started = started
         self._lease = lease
         self._reader = reader
@@ -199,8 +186,8 @@ class Container:
         self._tail = StderrTail()
         self._demultiplexer = Demultiplexer(self._tail.feed)
         self._killed = False
-        self._closed = False
-        self._gone = asyncio.ensure_future(_in_own_thread(self._see_death))
+        self._closing: asyncio.Task[None] | None = None
+        self._gone = asyncio.ensure_future(threads.watch(self._see_death, name="rlm-container"))
 
     async def read(self) -> bytes:
         try:
@@ -223,19 +210,21 @@ class Container:
     async def kill(self) -> None:
         if not self._gone.done():
             self._killed = True
-            await asyncio.to_thread(engine.remove_with, self._client, self.container_name)
+            await asyncio.to_thread(engine.remove_with, self._engine.client, self.container_name)
         await asyncio.shield(self._gone)
 
     async def wait(self) -> Death:
         return await asyncio.shield(self._gone)
 
     async def aclose(self) -> None:
-        if self._closed:
-            return
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         await self.kill()
         # The engine's auto-remove may still be at it, and a lease must not end before its container.
-        await asyncio.to_thread(engine.remove_with, self._client, self.container_name)
-        self._closed = True
+        await asyncio.to_thread(engine.remove_with, self._engine.client, self.container_name)
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
@@ -249,7 +238,7 @@ class Container:
         import docker
         import requests
 
-        api = self._client.api
+        api = self._engine.client.api
         try:
             # 404: it ended and was removed before we could ask.
             with contextlib.suppress(docker.errors.NotFound):
@@ -264,7 +253,7 @@ class Container:
         """The exit status and kills for memory, by the engine's record of events: the container may be gone already."""
         now = self._started.created + time.monotonic() - self._started.clock
         status, oom_kills = None, 0
-        api: Any = self._client.api
+        api: Any = self._engine.client.api
         for event in api.events(
             since=int(self._started.created),
             until=f"{now + _OOM_GRACE:.3f}",
@@ -282,6 +271,13 @@ class Container:
         return death_from_status(status, killed=self._killed, oom_kills=oom_kills)
 
 
+def _undo(made: tuple[_Engine, _Started, leases.Lease]) -> None:
+    connected, started, lease = made
+    started.sock.close()
+    engine.remove_with(connected.client, started.name)
+    lease.release()
+
+
 def _attach(api: Any, name: str) -> socket.socket:
     """The hijacked connection to a container's three streams, as a socket of our own."""
     hijacked = api.attach_socket(name, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
@@ -291,6 +287,7 @@ def _attach(api: Any, name: str) -> socket.socket:
     # Ours outlives docker-py's response object, which closes its own when it is collected.
     sock = socket.socket(fileno=os.dup(raw.fileno()))
     hijacked.close()
+    raw.close()
     sock.setblocking(False)
     return sock
 
@@ -299,30 +296,3 @@ def _engine_time(created: str) -> float:
     """`2025-11-23T15:06:00.123456789Z` -> seconds since the epoch."""
     whole, _, fraction = created.rstrip("Z").partition(".")
     return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")
-
-
-async def _in_own_thread(work: Callable[[], T]) -> T:
-    """Run `work` in a daemon thread: it may block for hours, which the shared pool of threads could not bear."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = work()
-        except BaseException as error:
-            failure = error
-        # The loop may have been closed with the sandbox still alive.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=run, name="rlm-container-wait", daemon=True).start()
-    return await future

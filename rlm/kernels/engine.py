@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,12 @@ def connect() -> docker.DockerClient:
     import docker
     import requests
 
+    address = _address()
+    where = address.get("base_url", "unix:///var/run/docker.sock")
     try:
-        client = docker.DockerClient(timeout=_PROBE_SECONDS, max_pool_size=_POOL, **_address())
+        _probe(where)
+        client = docker.DockerClient(timeout=_PROBE_SECONDS, max_pool_size=_POOL, **address)
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
-        where = os.environ.get("DOCKER_HOST") or _context_host() or "the default socket"
         raise SandboxUnavailable(
             f"no Docker engine answers at {where}: {_reason(error)} (is it running, and may this user reach it?)"
         ) from error
@@ -101,6 +104,15 @@ def _address() -> dict[str, Any]:
         return dict(kwargs_from_env())
     host = _context_host()
     return {"base_url": host} if host else {}
+
+
+def _probe(where: str) -> None:
+    """Raise `OSError` if a Unix socket does not answer: docker-py would wrap the reason, and leak its own socket."""
+    scheme, _, path = where.partition("://")
+    if "unix" in scheme:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PROBE_SECONDS)
+            probe.connect("/" + path.lstrip("/"))
 
 
 def _context_host() -> str | None:

@@ -14,6 +14,7 @@ import json
 import os
 import random
 import secrets
+import signal
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ import platformdirs
 
 from rlm.errors import SandboxUnavailable
 from rlm.kernels import cgroup, engine, marks
-from rlm.kernels.hostid import HostId
+from rlm.kernels.hostid import HostId, start_time
 
 FIRST_UID, LAST_UID = 200_000, 265_535
 """Above the uids of people and services, below the ranges that subordinate ids usually take."""
@@ -53,12 +54,16 @@ class Lease:
         self._resources: list[tuple[str, str]] = []
         self._released = False
 
-    def note(self, kind: Literal["container", "cgroup", "mark"], value: str) -> None:
+    def note(self, kind: Literal["container", "cgroup", "mark", "process"], value: str) -> None:
         """A container by its name, a control group by its folder, processes by their mark."""
         self._resources.append((kind, value))
         staged = self._path.with_suffix(f".{secrets.token_hex(4)}.tmp")
         staged.write_text(_encode(self._host, self._resources), encoding="utf-8")
         staged.replace(self._path)
+
+    def note_process(self, pid: int) -> None:
+        """A process whose end is the end of everything in its sandbox."""
+        self.note("process", f"{pid}:{start_time(pid) or ''}")
 
     def release(self) -> None:
         """Idempotent: the number may be another's by the second time."""
@@ -113,6 +118,8 @@ def remove(leftover: Leftover) -> None:
             engine.remove_container(value)
         elif kind == "mark":
             marks.kill_marked(value)
+        elif kind == "process":
+            _kill_process(value)
         elif kind == "cgroup":
             cgroup.discard(Path(value))
     if leftover.path is not None:
@@ -152,3 +159,16 @@ def _parse(path: Path) -> tuple[HostId, tuple[tuple[str, str], ...]] | None:
     except (OSError, ValueError, KeyError, TypeError):
         # Gone since it was listed, or not ours.
         return None
+
+
+def _kill_process(value: str) -> None:
+    pid, _, started = value.partition(":")
+    if pid.isdigit() and started:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # The descriptor first: what it names cannot become another process between the look and the kill.
+            fd = os.pidfd_open(int(pid))
+            try:
+                if start_time(int(pid)) == started:
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
+            finally:
+                os.close(fd)

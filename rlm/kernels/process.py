@@ -61,7 +61,7 @@ class ProcessLauncher:
         limits = ("RLIMIT_CORE=0", f"RLIMIT_NOFILE={NOFILE}")
         try:
             child = await asyncio.create_subprocess_exec(
-                *(self._python, "-I", "-S", self._enter, "-", "free", *limits, "--", *self._command),
+                *(self._python, "-I", "-S", self._enter, "-", *limits, "--", *self._command),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

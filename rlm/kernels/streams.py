@@ -67,7 +67,7 @@ class ChildProcess(ABC):
         self._stdout = child.stdout
         self._tail = StderrTail()
         self._killed = False
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._pump = asyncio.create_task(self._read_stderr(child.stderr))
         self._gone = asyncio.create_task(self._see_death())
 
@@ -93,10 +93,12 @@ class ChildProcess(ABC):
         return await asyncio.shield(self._gone)
 
     async def aclose(self) -> None:
-        if self._closed:
-            return
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         await self.kill()
-        self._closed = True
         self._stdin.close()
         # A stray process that holds the pipe must not keep us.
         with contextlib.suppress(TimeoutError):

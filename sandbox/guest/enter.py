@@ -1,10 +1,10 @@
 """The first step inside a sandbox that no engine set up: resource limits, then another uid, then the agent.
 
-    python3 -I -S enter.py UID PARENT NAME=VALUE… -- COMMAND…
+    python3 -I -S enter.py UID NAME=VALUE… -- COMMAND…
 
 UID is a number, or `-` to stay; it starts as root then, with CAP_SETUID, CAP_SETGID and CAP_SETPCAP only,
-and keeps none of them. PARENT is `bound` to die with the launcher, or `free`. NAME is a limit, such as
-RLIMIT_CORE. It imports as little as it can: every sandbox waits for it.
+and keeps none of them. NAME is a limit, such as RLIMIT_CORE. It imports as little as it can: every
+sandbox waits for it.
 """
 
 from __future__ import annotations
@@ -14,23 +14,18 @@ import os
 import resource
 import sys
 
-_PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _CAPABILITY_VERSION_3 = 0x20080522
-_SIGKILL = 9
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def main(uid: str, parent: str, limits: list[str], command: list[str]) -> None:
+def main(uid: str, limits: list[str], command: list[str]) -> None:
     for limit in limits:
         name, _, value = limit.partition("=")
         _lower(getattr(resource, name), int(value))
     if uid != "-":
         _give_up_root(int(uid))
-    if parent == "bound":
-        # A change of credentials clears what the launcher had asked for.
-        _call("prctl", _PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     os.execv(command[0], command)
 
 
@@ -60,4 +55,4 @@ def _call(name: str, *arguments: object) -> None:
 
 if __name__ == "__main__":
     split = sys.argv.index("--")
-    main(sys.argv[1], sys.argv[2], sys.argv[3:split], sys.argv[split + 1 :])
+    main(sys.argv[1], sys.argv[2:split], sys.argv[split + 1 :])

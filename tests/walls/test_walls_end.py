@@ -1,0 +1,223 @@
+"""How sandboxes end: by themselves, by the host, by a limit, from outside; and that nothing is left then."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlm.kernels import engine, leases
+from rlm.protocols import SandboxSpec
+
+SPEC = SandboxSpec(run_id="walls", memory=128 << 20, pids=64, tmp_bytes=16 << 20)
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="without root the limits hold per process")
+
+ECHO = "import os\nos.write(1, b'up')\nwhile data := os.read(0, 65536): os.write(1, data)\n"
+
+
+async def test_the_stream_carries_any_bytes_both_ways_and_ends_with_stdin(launcher: Any) -> None:
+    process = await launcher(ECHO).launch(SPEC)
+    try:
+        assert await process.read() == b"up"
+        sent = os.urandom(1 << 20) * 4
+        writer = asyncio.create_task(_write_all(process, sent))
+        received = bytearray()
+        while len(received) < len(sent):
+            received += await process.read()
+        await writer
+        assert bytes(received) == sent
+    finally:
+        await process.aclose()
+
+
+def control_groups() -> list[str]:
+    """Those of this process, anywhere."""
+    return [path for path, _, _ in os.walk("/sys/fs/cgroup") if path.endswith(f"-{os.getpid()}") and "/rlm-" in path]
+
+
+async def _write_all(process: Any, data: bytes) -> None:
+    for start in range(0, len(data), 1 << 16):
+        process.write(data[start : start + (1 << 16)])
+        await process.drain()
+
+
+async def test_stderr_is_kept_apart_and_bounded(run_inside: Any) -> None:
+    finished = await run_inside("import os\nfor i in range(3000): os.write(2, b'%05d noise ' % i)\nos.write(1, b'out')")
+    assert finished.output == b"out"
+    assert finished.stderr.endswith("02999 noise")
+    assert len(finished.stderr) <= 8192
+
+
+async def test_death_is_seen_at_once_and_an_exit_is_a_crash(launcher: Any) -> None:
+    process = await launcher("import os, sys; os.write(1, b'up'); os.read(0, 1); os._exit(3)").launch(SPEC)
+    try:
+        assert await process.read() == b"up"
+        process.write(b"x")
+        began = time.monotonic()
+        assert await process.read() == b""
+        assert time.monotonic() - began < 0.5
+        death = await process.wait()
+        assert (death.reason, "3" in death.detail) == ("crash", True)
+    finally:
+        await process.aclose()
+
+
+async def test_a_signal_is_a_crash_with_its_name(run_inside: Any) -> None:
+    # As PID 1 it can only end by a fault of its own.
+    death = (await run_inside("import ctypes; ctypes.string_at(0)")).death
+    assert (death.reason, "SIGSEGV" in death.detail) == ("crash", True)
+
+
+async def test_the_code_cannot_kill_the_agent(launcher: Any) -> None:
+    code = "import os\npid = os.fork()\nif pid == 0:\n    os.kill(1, 9)\n    os._exit(0)\nos.waitpid(pid, 0)\n" + ECHO
+    process = await launcher(code).launch(SPEC)
+    try:
+        assert await process.read() == b"up"
+    finally:
+        await process.aclose()
+
+
+async def test_kill_ends_everything_and_says_so(launcher: Any, lease_root: Path) -> None:
+    code = "import os, time\nfor _ in range(3):\n    if os.fork() == 0: time.sleep(60)\n" + ECHO
+    process = await launcher(code).launch(SPEC)
+    assert await process.read() == b"up"
+    assert len(os.listdir(lease_root)) == 1
+    began = time.monotonic()
+    await process.kill()
+    assert time.monotonic() - began < 2
+    assert (await process.wait()).reason == "killed"
+    await process.aclose()
+    await process.aclose()
+    assert not os.listdir(lease_root)
+    assert leases.list_leftovers(root=lease_root) == []
+
+
+async def test_the_memory_limit_ends_the_agent_as_oom(run_inside: Any) -> None:
+    death = (await run_inside("x = []\nwhile True: x.append(bytearray(1 << 20))")).death
+    if os.geteuid() == 0:
+        assert death.reason == "oom"
+    else:
+        assert death.reason in ("oom", "crash")
+
+
+OOM_IN_A_CHILD = r"""
+import os
+def kills():
+    for path in ("/rlm/cgroup/memory.events", "/rlm/cgroup/memory.oom_control",
+                 "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            return int(dict(line.split() for line in open(path))["oom_kill"])
+        except OSError:
+            pass
+before = kills()
+pid = os.fork()
+if pid == 0:
+    open("/proc/self/oom_score_adj", "w").write("500")
+    x = []
+    while True: x.append(bytearray(1 << 20))
+status = os.waitpid(pid, 0)[1]
+print(os.WTERMSIG(status), kills() - before)
+"""
+
+
+@ROOT
+async def test_a_child_that_runs_out_of_memory_is_counted_where_the_agent_can_read_it(run_inside: Any) -> None:
+    assert (await run_inside(OOM_IN_A_CHILD)).output.split() == [b"9", b"1"]
+
+
+@ROOT
+async def test_tmp_counts_as_memory(run_inside: Any) -> None:
+    spec = SandboxSpec(run_id="walls", memory=64 << 20, tmp_bytes=256 << 20)
+    code = "with open('/tmp/x', 'wb') as file:\n    for _ in range(200): file.write(bytes(1 << 20))\nprint('written')"
+    finished = await run_inside(code, spec)
+    assert finished.death.reason == "oom"
+    assert finished.output == b""
+
+
+async def test_tmp_and_processes_are_limited(run_inside: Any) -> None:
+    code = r"""
+import errno, os, threading
+try:
+    with open("/tmp/x", "wb") as file:
+        with open("/tmp/y", "wb") as other:
+            for _ in range(15): file.write(bytes(1 << 20)), other.write(bytes(1 << 20))
+except OSError as error:
+    print(errno.errorcode[error.errno])
+children = []
+try:
+    while len(children) < 1000:
+        pid = os.fork()
+        if pid == 0:
+            import time; time.sleep(60)
+        children.append(pid)
+except OSError as error:
+    print(errno.errorcode[error.errno], len(children))
+for pid in children: os.kill(pid, 9)
+for pid in children: os.waitpid(pid, 0)
+pid = os.fork()
+if pid == 0: os._exit(0)
+print(os.waitpid(pid, 0)[1])
+"""
+    full, (limit, children), after = [line.split() for line in (await run_inside(code)).output.decode().splitlines()]
+    assert full == ["ENOSPC"]
+    assert limit == "EAGAIN"
+    assert 40 < int(children) <= 65
+    assert after == ["0"]
+
+
+@ROOT
+async def test_processor_time_is_limited(run_inside: Any) -> None:
+    spec = SandboxSpec(run_id="walls", cpus=0.25)
+    code = "import time\nt, c = time.monotonic(), time.process_time()\nwhile time.monotonic() - t < 1: pass\n"
+    used = float((await run_inside(code + "print(time.process_time() - c)", spec)).output)
+    assert used < 0.6
+
+
+async def test_a_sandbox_that_is_ended_from_outside_is_lost(launcher: Any, wall: str) -> None:
+    process = await launcher(ECHO).launch(SPEC)
+    try:
+        assert await process.read() == b"up"
+        if wall == "docker":
+            await asyncio.to_thread(engine.remove_container, process.container_name)
+        else:
+            signal.pidfd_send_signal(process.first, signal.SIGKILL)
+        assert await process.read() == b""
+        assert (await process.wait()).reason == "lost"
+    finally:
+        await process.aclose()
+
+
+async def test_a_cancelled_launch_leaves_nothing(launcher: Any, lease_root: Path) -> None:
+    for delay in (0.0, 0.01, 0.05):
+        launch = asyncio.create_task(launcher(ECHO).launch(SPEC))
+        await asyncio.sleep(delay)
+        launch.cancel()
+        try:
+            process = await launch
+        except asyncio.CancelledError:
+            pass
+        else:
+            await process.aclose()
+    assert not os.listdir(lease_root)
+    assert control_groups() == []
+
+
+async def test_many_at_once(launcher: Any, lease_root: Path) -> None:
+    make = launcher(ECHO)
+    processes = await asyncio.gather(*(make.launch(SPEC) for _ in range(8)))
+    try:
+        for number, process in enumerate(processes):
+            process.write(b"%d" % number)
+        for number, process in enumerate(processes):
+            seen = b""
+            while len(seen) < 3:
+                seen += await process.read()
+            assert seen == b"up%d" % number
+    finally:
+        await asyncio.gather(*(process.aclose() for process in processes))
+    assert not os.listdir(lease_root)
