@@ -11,6 +11,7 @@ from rlm.events import Event
 
 WIDTH = 110
 CODE_LINES = 8
+OUTPUT_LINES = 4
 
 Tone = Literal["head", "text", "quiet", "good", "odd", "bad"]
 
@@ -73,7 +74,8 @@ def _cell_completed(event: Event, _: Progress) -> list[Line]:
     size = len(event.get("output") or "") + (event.get("omitted") or 0)
     status = visible(str(event["status"]))
     text = f"  cell {status}{name} in {duration(event['seconds'])}, {size:,} characters of output"
-    return [Line(text, "good" if status == "ok" else "odd")]
+    output = first_lines(str(event.get("output") or ""), OUTPUT_LINES, WIDTH)
+    return [*(Line(f"  > {line}") for line in output), Line(text, "good" if status == "ok" else "odd")]
 
 
 def _batch_started(event: Event, progress: Progress) -> list[Line]:

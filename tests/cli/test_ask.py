@@ -106,9 +106,10 @@ def test_json_is_one_object(ask, scripted_model):
     assert Path(result["trace"]).is_file()
 
 
-def test_quiet_is_quiet(ask, scripted_model):
+def test_quiet_is_quiet_and_no_trace_leaves_none(ask, scripted_model, tmp_path):
     code, out, err = ask(scripted_model({"root": FIND, "sub": "yes"}), "--quiet", "--no-trace")
     assert (code, out) == (0, ANSWER)
+    assert list((tmp_path / "state").rglob("events.jsonl")) == []
     assert [line for line in err.splitlines() if "warning" not in line] == []
 
 
@@ -120,12 +121,6 @@ def test_the_stream_is_the_trace(ask, scripted_model, tmp_path):
     assert types[0] == "run.started"
     assert types[-1] == "run.completed"
     assert types.count("call.completed") == 3
-
-
-def test_no_trace_leaves_no_trace(ask, scripted_model, tmp_path):
-    code, out, _ = ask(scripted_model({"root": FIND, "sub": "yes"}), "--no-trace", "--json")
-    assert (code, json.loads(out)["trace"]) == (0, None)
-    assert list((tmp_path / "state").rglob("events.jsonl")) == []
 
 
 def test_a_key_never_reaches_the_trace(ask, scripted_model, tmp_path):
@@ -141,7 +136,6 @@ def test_a_key_never_reaches_the_trace(ask, scripted_model, tmp_path):
 def test_a_pipe_is_the_document(ask, scripted_model):
     server = scripted_model({"root": FIND, "sub": "yes"})
     assert ask(server, inputs=(), data="hay\na needle here\n")[:2] == (0, ANSWER)
-    assert ask(server, inputs=("-",), data="hay\na needle here\n")[:2] == (0, ANSWER)
 
 
 def test_a_reader_that_goes_away_is_no_error(start, scripted_model, document):
@@ -160,15 +154,14 @@ def test_a_limit_prints_the_best_draft(ask, scripted_model):
     assert "stopped: max_turns" in err
 
 
-@pytest.mark.parametrize("as_json", [False, True])
-def test_a_wrong_key(ask, scripted_model, as_json):
+def test_a_wrong_key(ask, scripted_model):
     server = scripted_model({"root": FIND}, api_key="sk-right-key")
-    code, out, err = ask(server, *["--json"] * as_json, OPENAI_API_KEY="sk-wrong-key")
+    code, out, err = ask(server, "--json", OPENAI_API_KEY="sk-wrong-key")
     assert code == 4
+    assert json.loads(out)["error"]["type"] == "AuthError"
     assert len(error_lines(err)) == 1
     assert "401" in error_lines(err)[0]
     assert "sk-wrong-key" not in out + err
-    assert (json.loads(out)["error"]["type"] == "AuthError") if as_json else (out == "")
 
 
 def test_a_dead_endpoint_gives_up_soon(ask):
