@@ -30,7 +30,12 @@ def as_text(content: object) -> tuple[str, str | None]:
     if len(text) > MAX_CONTENT:
         remark = f'answer["content"] has {len(text):,} characters; only the first {MAX_CONTENT:,} count.'
         text = text[:MAX_CONTENT]
-    return text, remark
+    return clean(text), remark
+
+
+def clean(text: str) -> str:
+    """Without lone surrogates, which no file, terminal or endpoint could take."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _describe(content: object) -> tuple[str, str]:

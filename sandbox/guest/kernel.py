@@ -6,6 +6,7 @@ nothing that this process publishes elsewhere is listened to.
 
 from __future__ import annotations
 
+import builtins
 import os
 import random
 import subprocess
@@ -22,10 +23,11 @@ from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQInteractiveShell
 from traitlets.config import Config
 
-from guest import output, procs
+from guest import output, procs, textre
 from guest.answer import AnswerKeeper
 from guest.bridge import Bridge, BridgeClosed
 from guest.calls import CallError, CallResult, SubCallError, SubCalls
+from guest.inputs import Loaded
 from guest.install import Installer, pip_line
 from guest.namespace import Namespace, make_exit
 from guest.reprs import CappedDisplay, CappedHook
@@ -125,7 +127,7 @@ class App(IPKernelApp):  # type: ignore[misc]
 class Guest:
     """The parts of one kernel, and what they do around each cell."""
 
-    def __init__(self, config: dict[str, Any], context: object, bridge_fd: int) -> None:
+    def __init__(self, config: dict[str, Any], loaded: Loaded, bridge_fd: int) -> None:
         self.capture = output.Capture()
         self.bridge = Bridge(bridge_fd)
         self.calls = SubCalls(self.bridge)
@@ -145,7 +147,9 @@ class Guest:
             "quit": make_exit("quit"),
         }
         self.namespace = Namespace(tools)
-        self.namespace.values |= {"answer": self.keeper.answer, "context": context, "__name__": "__main__"}
+        self.namespace.values |= {"answer": self.keeper.answer, "context": loaded.context}
+        self.remarks = list(loaded.notices)
+        """What the model is to be told with the next cell."""
         self._started = 0.0
         self._live = 0
         self._oom_kills = procs.oom_kills() or 0
@@ -171,11 +175,12 @@ class Guest:
     def report(self, failure: dict[str, str] | None, *, left: bool) -> dict[str, Any]:
         """Everything about the cell that just ended."""
         try:
-            remarks = self.namespace.restore() + self.keeper.settle(self.namespace.values)
+            remarks = self.remarks + self.namespace.restore() + self.keeper.settle(self.namespace.values)
             variables = self.namespace.changes()
         except Exception as error:
             # Objects of the cell's own may raise from anything that is asked of them.
             remarks, variables = [f"The namespace could not be read: {type(error).__name__}: {error}"[:500]], []
+        self.remarks = []
         if left:
             remarks.append("The cell left by SystemExit: it ended there; the kernel and its variables live on.")
         kills, self._oom_kills = self._oom_kills, procs.oom_kills() or 0
@@ -212,14 +217,20 @@ class Guest:
                     return
 
 
-def main(config: dict[str, Any], context: object, *, bridge_fd: int, ready_fd: int) -> int:
+def take_text_in_re(cells: dict[str, Any]) -> None:
+    """`re` as cells see it, imported or not, accepts a `Text` too."""
+    cells["re"] = textre.module
+    builtins.__import__ = textre.import_for_cells(builtins.__import__, is_cell=lambda names: names is cells)
+
+
+def main(config: dict[str, Any], loaded: Loaded, *, bridge_fd: int, ready_fd: int) -> int:
     """Serve until killed. `config` carries `endpoint`, `key`, `answer`; `ready_fd` gets a byte when bound."""
     work = config.get("work") or "/tmp"
     os.environ.setdefault("HOME", work)
     os.chdir(work)
     random.seed()
     log = os.dup(2)
-    guest = Guest(config, context, bridge_fd)
+    guest = Guest(config, loaded, bridge_fd)
     guest.start()
     settings = Config()
     settings.HistoryManager.enabled = False
@@ -235,6 +246,8 @@ def main(config: dict[str, Any], context: object, *, bridge_fd: int, ready_fd: i
         app.kernel.guest = guest
         app.kernel.shell.prepare(guest)
         warnings.filterwarnings("ignore", message="To exit:")
+        if loaded.has_text:
+            take_text_in_re(app.kernel.shell.user_ns)
     except BaseException:
         os.write(log, traceback.format_exc().encode())
         return 1

@@ -32,7 +32,7 @@ class Zygote:
         self.agent = agent
         self.kernels: dict[int, int] = {}
         self.config: dict[str, Any] = {}
-        self.context: object = None
+        self.loaded: Any = None
         self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
@@ -62,7 +62,7 @@ class Zygote:
             os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
             from guest import inputs, kernel  # noqa: F401  (imported here so that every fork has it)
 
-            self.context = inputs.build(config.get("input"))
+            self.loaded = inputs.load(config.get("input"))
         except BaseException:
             self.tell("failed", detail=traceback.format_exc()[-4000:])
             return
@@ -99,7 +99,7 @@ class Zygote:
             procs.raise_oom_score(500)
             from guest import kernel
 
-            status = kernel.main({**self.config, **request}, self.context, bridge_fd=fds[0], ready_fd=fds[1])
+            status = kernel.main({**self.config, **request}, self.loaded, bridge_fd=fds[0], ready_fd=fds[1])
         except BaseException:
             os.write(2, traceback.format_exc().encode())
         finally:
