@@ -104,9 +104,12 @@ class _Walk:
                     self._add(path, path, info, is_open)
                 else:
                     self.result.unreadable.append(path)
-        # Behind a folder that is closed to the reader, a door is shut as well.
-        elif is_open and (not self.foreign or entry.stat(follow_symlinks=False).st_mode & 0o006):
+        elif is_open and self._is_door(entry.stat(follow_symlinks=False).st_mode):
             self.result.has_doors = True
+
+    def _is_door(self, mode: int) -> bool:
+        """Whether the sandbox's user could talk through this socket, pipe or device, in a folder open to it."""
+        return not self.foreign or bool(mode & (0o002 if stat.S_ISSOCK(mode) else 0o006))
 
     def _resolve(self, link: str) -> None:
         """Offer the file that a link leads to, by its own place: an absolute link means nothing in the sandbox."""
