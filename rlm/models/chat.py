@@ -132,7 +132,13 @@ class ChatModel:
         fresh_connection.set(False)
         try:
             data = body if len(body) < _LARGE_BODY else io.BytesIO(body)
-            async with session.post(self._url, data=data, allow_redirects=False, timeout=self._timeout) as response:
+            async with session.post(
+                self._url,
+                data=data,
+                allow_redirects=False,
+                timeout=self._timeout,
+                proxy_headers=self._sessions.proxy_headers,
+            ) as response:
                 raw = await response.read()
             if response.status == 200:
                 accepted = True

@@ -100,20 +100,18 @@ def from_transport(exc: BaseException, endpoint: Endpoint, *, reused: bool = Fal
     """The verdict on what `aiohttp`, `ssl` or a socket raised. `reused`: on a kept-alive connection."""
     where = endpoint.key
     reason = endpoint.clean(str(exc)) or type(exc).__name__
-    if isinstance(exc, (ssl.CertificateError, aiohttp.ClientSSLError)):
+    if isinstance(exc, ssl.CertificateError):
         return AttemptFailed(EndpointError(f"no secure connection to {where}: {reason}"))
     if isinstance(exc, aiohttp.ClientConnectorError):
-        cause = exc.os_error.strerror or str(exc.os_error)
-        failed = AttemptFailed(
-            EndpointError(f"cannot connect to {where}: {endpoint.clean(cause)}"), retry=True, unreachable=True
-        )
-        failed.__cause__ = exc
-        return failed
+        reason = endpoint.clean(exc.os_error.strerror or str(exc.os_error))
+        return AttemptFailed(EndpointError(f"cannot connect to {where}: {reason}"), retry=True, unreachable=True)
     if isinstance(exc, (aiohttp.ConnectionTimeoutError, socket.gaierror, ConnectionRefusedError)):
         return AttemptFailed(EndpointError(f"cannot connect to {where}: {reason}"), retry=True, unreachable=True)
     if isinstance(exc, (TimeoutError, asyncio.TimeoutError)):
         return AttemptFailed(ModelTimeout(f"{where} sent no complete reply in time"), retry=True)
-    if isinstance(exc, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError, EOFError)):
+    if isinstance(exc, aiohttp.ClientPayloadError):
+        return AttemptFailed(EndpointError(f"{where} broke off its reply: {reason}"), retry=True)
+    if isinstance(exc, (aiohttp.ClientConnectionError, OSError, EOFError)):
         return AttemptFailed(EndpointError(f"{where} dropped the connection: {reason}"), retry=True, stale=reused)
     if isinstance(exc, aiohttp.InvalidURL):
         return AttemptFailed(EndpointError(f"cannot connect to {where}: {reason}"))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import urllib.request
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
+from yarl import URL
 
+from rlm.errors import ConfigError
 from rlm.models.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -43,18 +46,23 @@ class Sessions:
         self._endpoint = endpoint
         self._by_loop: dict[asyncio.AbstractEventLoop, _Clients] = {}
         self._lock = threading.Lock()
+        self.proxy_headers: dict[str, str] | None = None
+        """For each request of a session."""
 
     def session(self) -> aiohttp.ClientSession:
         """The running loop's session: no bound on connections (the limiter has it), no cookies, and
         proxies from the environment, looked up once."""
         clients = self._clients()
         if clients.session is None:
+            proxy = environment_proxy(self._endpoint)
+            self.proxy_headers = proxy.headers if proxy else None
+            connector = _Connector(limit=0, keepalive_timeout=30, ssl=self._trust())
             clients.session = aiohttp.ClientSession(
-                connector=_Connector(limit=0, keepalive_timeout=30),
+                connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={**self._endpoint.headers, "Content-Type": "application/json"},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
-                proxy=environment_proxy(self._endpoint),
+                proxy=proxy.url if proxy else None,
             )
         return clients.session
 
@@ -68,6 +76,7 @@ class Sessions:
         if clients.sdk is None:
             from openai import AsyncOpenAI, DefaultAioHttpClient
 
+            environment_proxy(self._endpoint)
             clients.sdk = AsyncOpenAI(
                 api_key="set-by-header",
                 base_url=self._endpoint.key,
@@ -78,6 +87,14 @@ class Sessions:
             )
             clients.sdk.organization = clients.sdk.project = None
         return clients.sdk
+
+    def _trust(self) -> ssl.SSLContext | bool:
+        """The certificates that the official client trusts, so that both paths agree."""
+        if self._endpoint.base.scheme == "http":
+            return True
+        import httpx2
+
+        return httpx2.create_ssl_context()
 
     async def aclose(self) -> None:
         """Close the running loop's clients; they are made anew when needed again."""
@@ -101,10 +118,31 @@ class Sessions:
         return clients
 
 
-def environment_proxy(endpoint: Endpoint) -> str | None:
-    """The proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name for the endpoint."""
+class Proxy(NamedTuple):
+    """An HTTP proxy, and the headers that it wants to see."""
+
+    url: URL
+    headers: dict[str, str] | None
+
+
+def environment_proxy(endpoint: Endpoint) -> Proxy | None:
+    """The proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name for the endpoint.
+
+    Raises `ConfigError` for one that is not an HTTP proxy.
+    """
     proxies = urllib.request.getproxies()
-    host = endpoint.base.host or ""
-    if urllib.request.proxy_bypass(f"{host}:{endpoint.base.port}"):
+    if urllib.request.proxy_bypass(f"{endpoint.base.host}:{endpoint.base.port}"):
         return None
-    return proxies.get(endpoint.base.scheme) or proxies.get("all")
+    named = proxies.get(endpoint.base.scheme) or proxies.get("all")
+    if not named:
+        return None
+    try:
+        url = URL(named)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigError(f"the proxy for {endpoint.key} must be an http:// or https:// URL")
+    if url.user is None:
+        return Proxy(url, None)
+    # aiohttp moves a proxy's Authorization to where it belongs, the request itself or CONNECT, as Proxy-Authorization.
+    return Proxy(url.with_user(None), {"Authorization": aiohttp.encode_basic_auth(url.user, url.password or "")})

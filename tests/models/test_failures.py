@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import ssl
 import time
 from email.utils import formatdate
 
@@ -114,7 +115,8 @@ def test_retry_after_forms():
     [
         (ConnectionRefusedError(111, "refused"), EndpointError, {"retry", "unreachable"}),
         (aiohttp.ServerDisconnectedError(), EndpointError, {"retry", "stale"}),
-        (aiohttp.ClientPayloadError("short"), EndpointError, {"retry", "stale"}),
+        (aiohttp.ClientPayloadError("short"), EndpointError, {"retry"}),
+        (ssl.SSLCertVerificationError("self-signed"), EndpointError, set()),
         (aiohttp.ClientOSError(104, "reset"), EndpointError, {"retry", "stale"}),
         (aiohttp.SocketTimeoutError("read"), ModelTimeout, {"retry"}),
         (aiohttp.ConnectionTimeoutError("connect"), EndpointError, {"retry", "unreachable"}),
