@@ -224,11 +224,13 @@ def _run_build(client: docker.DockerClient, context: IO[bytes], tag: str, *, reb
     events = client.api.build(
         fileobj=context, custom_context=True, tag=tag, rm=True, forcerm=True, nocache=rebuild, decode=True
     )
-    for event in events:
-        if "error" in event:
-            raise SandboxError(f"building the sandbox image failed: {' '.join(event['error'].split())[:300]}")
+    failure = ""
+    for event in events:  # to its end: only then does the engine's connection go back
+        failure = failure or str(event.get("error", ""))
         if (line := str(event.get("stream", "")).strip()).startswith("Step "):
             progress(line[:120])
+    if failure:
+        raise SandboxError(f"building the sandbox image failed: {' '.join(failure.split())[:300]}")
 
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:

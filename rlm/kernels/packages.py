@@ -148,7 +148,11 @@ async def _fill(
     if (pip := wheels.pip_command()) is not None:
         folder = site.parent / "wheels"
         options = ["--only-binary=:all:", "--progress-bar=off", *target.pip_options()]
-        await _run([*pip, "download", f"--dest={folder}", f"--constraint={constraints}", *options, *missing], timeout)
+        await _run(
+            [*pip, "download", f"--dest={folder}", f"--constraint={constraints}", *options, *missing],
+            timeout,
+            site.parent,
+        )
         found = {pins.normalised(path.name.split("-")[0]): str(path) for path in folder.glob("*.whl")}
         options = ["--no-index", "--no-deps", "--no-compile", *options]
         command = [*pip, "install", f"--target={site}", *options]
@@ -157,23 +161,23 @@ async def _fill(
         options = ["--only-binary=:all:", *target.uv_options()]
         (site.parent / "requirements.in").write_text("\n".join(missing), encoding="utf-8")
         compile_ = [uv, "pip", "compile", "requirements.in", "--quiet", f"--constraints={constraints}"]
-        await _run([*compile_, f"--output-file={lock}", *options], timeout, cwd=site.parent)
+        await _run([*compile_, f"--output-file={lock}", *options], timeout, site.parent)
         found = {name: f"{name}=={version}" for name, version in pins.read(lock).items()}
         command = [uv, "pip", "install", f"--target={site}", "--no-deps", "--link-mode=copy", *options]
     else:
         raise SandboxUnavailable(wheels.NO_INSTALLER)
     if new := [found[name] for name in sorted(found) if name not in provided]:
-        await _run([*command, *new], timeout, cwd=site.parent)
+        await _run([*command, *new], timeout, site.parent)
     shutil.rmtree(site / "bin", ignore_errors=True)
     if target.native:
         await asyncio.to_thread(rootfs.compile_tree, site, seen_at=PACKAGES)
 
 
-async def _run(command: Sequence[str], timeout: float, *, cwd: Path | None = None) -> None:
-    """Run pip or uv; neither outlives a cancelled caller."""
+async def _run(command: Sequence[str], timeout: float, folder: Path) -> None:
+    """Run pip or uv in a folder of our own (uv reads configuration from it); neither outlives a cancelled caller."""
     process = await asyncio.create_subprocess_exec(
         *command,
-        cwd=cwd or tempfile.gettempdir(),
+        cwd=folder,
         env=wheels.environ(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -1,0 +1,53 @@
+"""What the whole suite shares: tests that need an engine or bubblewrap are skipped where there is none.
+
+RLM_REQUIRE_DOCKER=1 turns both skips into failures, so that CI cannot pass without having run them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+
+import pytest
+
+from rlm.errors import SandboxError
+from rlm.kernels import environment, image
+
+
+@cache
+def _missing(need: str) -> str | None:
+    """Why `need` cannot be had here; None if it can. Found out by trying."""
+    if need == "docker":
+        from rlm.kernels.engine import connect
+
+        try:
+            connect().close()
+        except SandboxError as error:
+            return str(error)
+        return None
+    if shutil.which("bwrap") is None:
+        return "bubblewrap is not installed"
+    tried = subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True, text=True)
+    return tried.stderr.strip() if tried.returncode else None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for need in ("docker", "bwrap"):
+        if item.get_closest_marker(need) and (why := _missing(need)):
+            if os.environ.get("RLM_REQUIRE_DOCKER") == "1":
+                pytest.fail(f"{need} is required: {why}", pytrace=False)
+            pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def sandbox_env() -> environment.SandboxEnv:
+    """The sandbox environment of this machine, built once and kept in the user's cache."""
+    return environment.ensure()
+
+
+@pytest.fixture(scope="session")
+def sandbox_image() -> str:
+    """The tag of the current sandbox image, built if it is missing; for tests that are marked `docker`."""
+    return image.ensure()
