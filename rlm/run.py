@@ -74,8 +74,6 @@ class Run:
     async def play(self) -> RunResult:
         """Run to the end. Failures of the run are in the result; raises `UserError` before anything is spent."""
         self._task = asyncio.current_task()
-        if self._interrupted:
-            raise asyncio.CancelledError
         async with self._folder() as folder:
             prepared = await asyncio.to_thread(
                 prepare,
@@ -86,24 +84,27 @@ class Run:
             )
             system = self._system_prompt()
             self._started(prepared)
-            outcome = Outcome("", False, "error", 0)
-            try:
-                outcome = await self._answer(prepared, system)
-            except asyncio.CancelledError:
-                outcome = self._so_far("interrupted")
-                if not self._interrupted or self._task is None:
-                    raise
-                while self._task.uncancel():
-                    """Each interrupt cancelled once."""
-            except BaseException as error:
-                outcome = self._so_far("error", error)
-                if not isinstance(error, RunError):
-                    raise
-            finally:
-                self._task = None
-                result = self._result(outcome)
-                self._emit("run.completed", result=result.to_dict())
-            return result
+            return await self._completed(prepared, system)
+
+    async def _completed(self, prepared: PreparedInput, system: str) -> RunResult:
+        """Whatever happens from here on, the last event tells the result."""
+        outcome = Outcome("", False, "error", 0)
+        try:
+            outcome = await self._answer(prepared, system)
+        except asyncio.CancelledError:
+            outcome = self._so_far("interrupted")
+            if not self._interrupted:
+                raise
+            _uncancel(self._task)
+        except BaseException as error:
+            outcome = self._so_far("error", error)
+            if not isinstance(error, RunError):
+                raise
+        finally:
+            self._task = None
+            result = self._result(outcome)
+            self._emit("run.completed", result=result.to_dict())
+        return result
 
     def interrupt(self) -> None:
         """End the run with the best draft. On the run's event loop; a second call cuts the clean-up short."""
@@ -279,6 +280,12 @@ def _limits_line(settings: Settings) -> str:
     if settings.max_cost is not None:
         limits.append(f"a cost of {settings.max_cost:g}")
     return ", ".join([*limits, f"{settings.timeout / 60:.0f} minutes"])
+
+
+def _uncancel(task: asyncio.Task[Any] | None) -> None:
+    """Undo every cancellation, so that the task can go on to return its result."""
+    while task is not None and task.uncancel():
+        continue
 
 
 async def _end(task: asyncio.Task[None]) -> None:
