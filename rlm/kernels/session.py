@@ -332,10 +332,13 @@ class KernelSession:
         assert self._link is not None
         if root.bridge is not None:
             root.bridge.cancel_all()
-        self._link.control("signal", kernel=root.number, signal=2)
-        await asyncio.wait(self._outcomes(root), timeout=GRACE, return_when=asyncio.FIRST_COMPLETED)
-        if not any(outcome.done() for outcome in self._outcomes(root)):
-            await self._kill(root)
+        for _ in range(2):
+            # A second one, since an interrupt that falls into a fork handler or a destructor is lost.
+            self._link.control("signal", kernel=root.number, signal=2)
+            await asyncio.wait(self._outcomes(root), timeout=GRACE / 2, return_when=asyncio.FIRST_COMPLETED)
+            if any(outcome.done() for outcome in self._outcomes(root)):
+                return
+        await self._kill(root)
 
     async def _kill(self, root: _Root) -> None:
         assert self._link is not None
