@@ -17,6 +17,7 @@ from rlm.display import Display, open_display
 from rlm.display.stream_json import StreamJson
 from rlm.errors import RLMError, UserError
 from rlm.events import Event
+from rlm.prices import PriceTable
 from rlm.result import Failure, RunResult, RunUsage
 from rlm.run import Run
 from rlm.trace.secrets import secrets_of
@@ -104,7 +105,8 @@ class _Session:
     def _open_display(self) -> Display:
         if self.output.stream_json:
             return StreamJson(sys.stdout.buffer, secrets=secrets_of(self.settings), on_gone=self._interrupt)
-        return open_display("none" if self.output.quiet else None)
+        price = PriceTable(self.settings.prices).cost
+        return open_display("none" if self.output.quiet else None, price=price)
 
     def _interrupt(self) -> None:
         if self._run is not None:

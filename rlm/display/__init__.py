@@ -10,6 +10,7 @@ import os
 import sys
 from typing import Literal, Protocol
 
+from rlm.display.progress import Price
 from rlm.events import Event
 
 Kind = Literal["live", "plain", "none"]
@@ -33,14 +34,17 @@ class NoDisplay:
     def close(self) -> None: ...
 
 
-def open_display(kind: Kind | None = None) -> Display:
-    """A display on stderr: live on a terminal, lines elsewhere, unless `kind` says which."""
+def open_display(kind: Kind | None = None, *, price: Price | None = None) -> Display:
+    """A display on stderr: live on a terminal, lines elsewhere, unless `kind` says which.
+
+    `price` lets the live display tell the cost so far.
+    """
     if kind is None:
         kind = "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
     if kind == "live":
         from rlm.display.live import LiveDisplay  # rich is only needed on a terminal
 
-        return LiveDisplay()
+        return LiveDisplay(price=price)
     if kind == "plain":
         from rlm.display.plain import PlainDisplay
 

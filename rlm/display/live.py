@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlm.display.narrate import Tone, narrate
-from rlm.display.progress import Batch, Progress
+from rlm.display.progress import Batch, Price, Progress
 from rlm.display.text import cut, duration, visible
 from rlm.events import Event
 
@@ -33,9 +33,9 @@ class LiveDisplay:
     Only `Text` objects are printed, never markup: a document cannot style, link or hide anything.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, price: Price | None = None) -> None:
         self._console = console or Console(stderr=True, markup=False, highlight=False, emoji=False)
-        self._progress = Progress()
+        self._progress = Progress(price=price)
         self._live = Live(
             get_renderable=self._render,
             console=self._console,
@@ -62,6 +62,8 @@ class LiveDisplay:
         if batches := list(progress.batches.values()):
             parts.append(_bars(batches[-SHOWN_BATCHES:]))
         status = f"  {progress.phase}, {duration(progress.elapsed)}; root {progress.root}; sub {progress.sub}"
+        if progress.spent:
+            status += f"; cost ~{progress.spent:.4f}"
         parts.append(Text(cut(status, width), style="cyan"))
         return Group(*parts)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rlm.display.text import count, one_line, visible
 from rlm.events import Event
+from rlm.protocols import Tokens
 
 _WRITING = 4000
+
+Price = Callable[[str, Tokens], float | None]
+"""What a model's tokens cost; None when that is not known."""
 
 
 @dataclass
@@ -54,6 +58,7 @@ class Tally:
 class Progress:
     """Fold events into it with `update`. Its texts are fit to be shown, except `writing`, a model's raw text."""
 
+    price: Price | None = None
     started: float = field(default_factory=time.monotonic)
     question: str = ""
     model: str = ""
@@ -67,6 +72,8 @@ class Progress:
     batches: dict[Any, Batch] = field(default_factory=dict)
     root: Tally = field(default_factory=Tally)
     sub: Tally = field(default_factory=Tally)
+    spent: float | None = 0.0
+    """Money so far, without discounts for cached input; None when a price is not known."""
 
     @property
     def elapsed(self) -> float:
@@ -88,8 +95,8 @@ class Progress:
             case "root.delta":
                 self.writing = (self.writing + str(event["text"]))[-_WRITING:]
             case "root.completed":
-                self.root.add(event)
-                self.writing = ""
+                self._count(self.root, str(event.get("model") or self.model), event)
+                self.phase, self.writing = "working", ""
             case "cell.started":
                 self.phase = "the cell runs"
             case "cell.completed":
@@ -104,8 +111,14 @@ class Progress:
 
     def _call(self, event: Event) -> None:
         if not event.get("cached"):
-            self.sub.add(event)
+            self._count(self.sub, str(event.get("model") or self.sub_model), event)
         batch = self.batches.get(event["batch"])
         if batch is not None:
             batch.done += 1
             batch.failed += bool(event.get("error"))
+
+    def _count(self, tally: Tally, model: str, event: Event) -> None:
+        tally.add(event)
+        tokens = Tokens(event.get("input_tokens") or 0, event.get("output_tokens") or 0)
+        cost = self.price(model, tokens) if self.price and tokens.input + tokens.output else 0.0
+        self.spent = None if self.spent is None or cost is None else self.spent + cost

@@ -11,6 +11,7 @@ from rich.console import Console
 from rlm.display import NoDisplay, open_display
 from rlm.display.live import LiveDisplay
 from rlm.display.plain import PlainDisplay
+from rlm.display.progress import Progress
 from rlm.display.stream_json import StreamJson
 from rlm.display.text import count, duration, first_lines, one_line, visible
 from rlm.events import EventLog
@@ -152,6 +153,15 @@ def test_hostile_text_is_shown_not_obeyed_on_a_terminal():
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", own.sub("", seen))
     assert "[red]x[/red]" in seen
     assert "\x1b]0" not in seen
+
+
+def test_the_cost_so_far():
+    progress = Progress(price=lambda model, tokens: (tokens.input + tokens.output) / 1000)
+    play(progress.update)
+    assert progress.spent == pytest.approx(1.230 + 3 * 0.410)
+    unknown = Progress(price=lambda model, tokens: None)
+    play(unknown.update)
+    assert unknown.spent is None
 
 
 def test_no_color_is_honoured():

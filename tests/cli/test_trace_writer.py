@@ -132,7 +132,7 @@ def test_any_text_is_one_line_of_valid_json(tmp_path):
 
 
 def test_a_full_disk_is_told_once_and_leaves_whole_lines(tmp_path):
-    told = []
+    told: list[str] = []
     writer = TraceWriter(tmp_path, on_error=told.append)
     log = EventLog("r", writer)
     log.emit("notice", text="fits")
