@@ -24,15 +24,13 @@ import os
 import platform
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from rlm.errors import SandboxUnavailable
 from rlm.kernels import pins, rootfs, wheels
+from rlm.kernels.caches import cache_dir, remove_unused
 from rlm.kernels.filelock import locked
 
 GUEST_PYTHON = "/usr/local/bin/python3"
@@ -52,9 +50,6 @@ GUEST_ENVIRONMENT = {
 
 LAYOUT = 1
 """Raised when what `rootfs` puts together changes, so that trees of older versions are not reused."""
-UNUSED_SECONDS = 24 * 3600
-"""`prune` leaves a tree alone that a run has asked for within this time: it may be mounted."""
-
 Progress = Callable[[str], None]
 
 
@@ -101,25 +96,17 @@ def locate() -> SandboxEnv:
     if sys.platform != "linux":
         raise SandboxUnavailable("a sandbox from the host's own Python needs Linux: use Docker and `rlm image build`")
     base = rootfs.base_interpreter()
-    folder = cache_dir() / _key(base)
+    folder = cache_dir("env") / _key(base)
     root = folder / "root"
     site = rootfs.inside(root, base) / "site-packages"
     return SandboxEnv(key=folder.name, root=root, site=site, python=base.executable, version=base.version)
 
 
-def cache_dir() -> Path:
-    return Path(platformdirs.user_cache_dir("rlm")) / "env"
-
-
 def prune() -> list[Path]:
     """Remove the environments that are not current and that no run has asked for within a day; says which."""
-    current = locate().root.parent
-    removed = []
-    for folder in sorted(cache_dir().glob("*/")):
-        if folder != current and time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
-            shutil.rmtree(folder)
-            folder.with_name(folder.name + ".lock").unlink(missing_ok=True)
-            removed.append(folder)
+    removed = remove_unused(cache_dir("env"), keep=locate().root.parent)
+    for folder in removed:
+        folder.with_name(folder.name + ".lock").unlink(missing_ok=True)
     return removed
 
 

@@ -10,9 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import platformdirs
-
 from rlm.assets import asset_dir
+from rlm.kernels.caches import cache_dir, remove_unused
 from rlm.kernels.environment import GUEST_CODE
 from rlm.kernels.rootfs import normalise_modes
 
@@ -38,7 +37,7 @@ def prepare() -> Path:
 
     Its name is `guest`, so its parent can stand on `sys.path` too.
     """
-    cache = Path(platformdirs.user_cache_dir("rlm")) / "guest"
+    cache = cache_dir("guest")
     final = cache / f"{digest()}-{sys.implementation.cache_tag}"
     if not final.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
@@ -53,7 +52,13 @@ def prepare() -> Path:
                 raise
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+    os.utime(final)
     return final / "guest"
+
+
+def prune() -> list[Path]:
+    """Remove the copies that no run has asked for within a day; says which."""
+    return remove_unused(cache_dir("guest"))
 
 
 def _fill(target: Path) -> None:

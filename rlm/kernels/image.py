@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING
 from rlm.assets import asset_dir
 from rlm.errors import SandboxError, SandboxUnavailable
 from rlm.kernels import environment, guestcode, pins
+from rlm.kernels.caches import cache_dir
 from rlm.kernels.engine import connect, errors
 from rlm.kernels.filelock import locked
 
@@ -156,7 +157,7 @@ def _exists(client: docker.DockerClient, tag: str) -> bool:
 
 
 def _build(client: docker.DockerClient, *, from_host: bool, rebuild: bool, progress: Progress) -> str:
-    with locked(environment.cache_dir().parent / "image.lock", progress=progress):
+    with locked(cache_dir() / "image.lock", progress=progress):
         if from_host:
             return _build_from_host(client, rebuild=rebuild, progress=progress)
         return _build_dockerfile(client, rebuild=rebuild, progress=progress)
@@ -212,7 +213,7 @@ def _import(client: docker.DockerClient, env: environment.SandboxEnv, base: str)
         "USER 65534:65534",
         f'CMD ["{environment.GUEST_PYTHON}", "-I", "{environment.GUEST_CODE}/agent.py"]',
     ]
-    with tempfile.TemporaryFile(dir=environment.cache_dir()) as file:
+    with tempfile.TemporaryFile(dir=cache_dir("env")) as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
             tar.add(env.root, ".", filter=_plain)
         file.seek(0)

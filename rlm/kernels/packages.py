@@ -16,17 +16,15 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import platformdirs
-
 from rlm.errors import SandboxError, SandboxUnavailable
 from rlm.kernels import pins, requirement, rootfs, wheels
-from rlm.kernels.environment import PACKAGES, UNUSED_SECONDS
+from rlm.kernels.caches import cache_dir, remove_unused
+from rlm.kernels.environment import PACKAGES
 from rlm.kernels.requirement import Requirement
 
 TIMEOUT_SECONDS = 600
@@ -105,23 +103,14 @@ async def install(
 
 def prune() -> list[Path]:
     """Remove the cached trees that no run has asked for within a day; says which."""
-    removed = []
-    for folder in sorted(_cache().glob("*/")):
-        if time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
-            shutil.rmtree(folder)
-            removed.append(folder)
-    return removed
-
-
-def _cache() -> Path:
-    return Path(platformdirs.user_cache_dir("rlm")) / "packages"
+    return remove_unused(cache_dir("packages"))
 
 
 async def _tree(wanted: Sequence[Requirement], *, target: Target, provided: Mapping[str, str], timeout: float) -> Path:
     """The cached tree of a request, made if it is missing."""
     missing = [r.text for r in wanted if not (r.bare and r.name in provided)]
     facts = (sorted(missing), target.python, target.machine, sorted(provided.items()))
-    final = _cache() / hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    final = cache_dir("packages") / hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     if not final.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=final.parent, prefix="."))

@@ -15,6 +15,7 @@ import pytest
 from rlm.assets import asset_dir
 from rlm.errors import SandboxUnavailable
 from rlm.kernels import environment, pins
+from rlm.kernels.caches import cache_dir
 from rlm.kernels.environment import GUEST_ENVIRONMENT, GUEST_PYTHON
 from rlm.kernels.filelock import locked
 
@@ -123,7 +124,7 @@ def test_without_pip_and_uv_the_error_says_what_to_install(other_requirements, m
 
 def test_prune_keeps_the_current_one_and_those_in_use(built):
     env, _ = built
-    stale, fresh = environment.cache_dir() / "stale", environment.cache_dir() / "fresh"
+    stale, fresh = cache_dir("env") / "stale", cache_dir("env") / "fresh"
     stale.mkdir()
     fresh.mkdir()
     os.utime(stale, (1, 1))
