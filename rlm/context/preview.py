@@ -59,10 +59,11 @@ def preview(looks: Sequence[Look]) -> str:
 def _one(expression: str, look: Look, excerpt: int) -> str:
     item = look.item
     size = f"{item.bytes:,} bytes"
-    if look.scan is not None or look.peek is None:
-        return "\n".join([f"`{expression}` is {_FILES.format(files=item.files, size=size)}", *_about_files(look)])
-    peek = look.peek
     origin = "" if item.source == "context" else f", from {_quoted(item.source)}"
+    if look.scan is not None or look.peek is None:
+        first = f"`{expression}` is a `Files` mapping{origin}: {item.files:,} files, {size}."
+        return "\n".join([first, _FILES, *_about_files(look)])
+    peek = look.peek
     if item.kind == "path":
         name = next((name for magic, name in _FORMATS.items() if peek.head.startswith(magic)), "binary")
         return f"`{expression}` is a pathlib.Path of a readable file{origin}, {size}; format: {name}."
@@ -71,19 +72,20 @@ def _one(expression: str, look: Look, excerpt: int) -> str:
         lines = [f"`{expression}` is parsed JSON{origin}, {size} of JSON text."]
         return "\n".join([*lines, f"  Shape: {told}"] if told else [*lines, *_ends(peek, excerpt)])
     measure = f"{len(peek.text()):,} characters" if peek.whole else f"{size} of UTF-8"
-    kind = "a str" if item.kind == "str" else _TEXT
-    return "\n".join([f"`{expression}` is {kind}{origin}: {measure}.", *_table(item, peek), *_ends(peek, excerpt)])
+    kind, about = ("a str", []) if item.kind == "str" else ("a `Text`", [_TEXT])
+    first = f"`{expression}` is {kind}{origin}: {measure}."
+    return "\n".join([first, *about, *_table(item, peek), *_ends(peek, excerpt)])
 
 
 _TEXT = (
-    "a `Text`, a read-only view of a text that is too large for a str: it has len, slicing, in, find, rfind, count, "
+    "  A `Text` is a read-only view of a text that is too large for a str: it has len, slicing, in, find, rfind, count, "
     "lines(), chunks(size, overlap=0), and re.search/finditer/findall take it. Slices of up to 1,048,576 characters "
-    "are str; what only takes a str needs such a slice"
+    "are str; what only takes a str needs such a slice."
 )
 _FILES = (
-    "a read-only mapping from path to text (str; a pathlib.Path for a file that is not text), read when asked for: "
-    "{files:,} files, {size}. It also has .paths(), .sizes (path -> bytes), .glob('**/*.py'), "
-    ".grep(regex, glob='**', limit=1000) -> [(path, line number, line)], and .path(p)"
+    "  A mapping from path to text (str; a pathlib.Path for a file that is not text), read when asked for. It also has "
+    ".paths(), .sizes (path -> bytes), .glob('**/*.py'), .grep(regex, glob='**', limit=1000) -> "
+    "[(path, line number, line)], and .path(p)."
 )
 
 
