@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 _OOM_GRACE = 0.1
 """Seconds that the engine's word of an out-of-memory kill may come after that of the exit."""
-_REMAPPED_UIDS = 65536
-"""With user namespaces the engine has so many uids."""
+_FIRST_REMAPPED, _REMAPPED = 1000, 64000
+"""An engine with user namespaces has 65536 uids, the first of which are people and services there."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -133,8 +133,7 @@ class DockerLauncher:
     def _create(self, connected: _Engine, spec: SandboxSpec, name: str, uid: int) -> _Started:
         from rlm.kernels import dockerflags
 
-        if connected.remapped:
-            uid %= _REMAPPED_UIDS
+        uid = container_uid(uid, remapped=connected.remapped)
         api = connected.client.api
         options = dockerflags.host_config(spec, api=connected.api)
         if self._runtime:
@@ -269,6 +268,11 @@ class Container:
         if status is None:
             return Death("lost", "the container is gone")
         return death_from_status(status, killed=self._killed, oom_kills=oom_kills)
+
+
+def container_uid(uid: int, *, remapped: bool) -> int:
+    """The uid in the container: that of the lease, or where the engine maps uids, one that it has. Never 0."""
+    return _FIRST_REMAPPED + (uid - leases.FIRST_UID) % _REMAPPED if remapped else uid
 
 
 def _undo(made: tuple[_Engine, _Started, leases.Lease]) -> None:

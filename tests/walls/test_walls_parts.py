@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm.errors import ConfigError, InputError, ProtocolError, SandboxError, SandboxUnavailable
-from rlm.kernels import engine, seccomp, select
+from rlm.kernels import engine, leases, seccomp, select
 from rlm.kernels.bwrap import BwrapLauncher
-from rlm.kernels.docker import DockerLauncher, _engine_time
+from rlm.kernels.docker import DockerLauncher, _engine_time, container_uid
 from rlm.kernels.dockerstream import Demultiplexer
 from rlm.kernels.limits import checked_mounts, environment
 from rlm.kernels.process import ProcessLauncher
@@ -121,6 +121,12 @@ def test_the_profile_compiles_in_a_moment() -> None:
     assert len(program) % 8 == 0
     assert len(program) > 100 * 8
     assert time.perf_counter() - began < 1
+
+
+@given(st.integers(leases.FIRST_UID, leases.LAST_UID))
+def test_a_container_never_runs_as_root(uid: int) -> None:
+    assert container_uid(uid, remapped=False) == uid
+    assert 1000 <= container_uid(uid, remapped=True) < 65536
 
 
 def test_engine_times_are_read_with_their_fraction() -> None:
