@@ -78,7 +78,7 @@ def _one(expression: str, look: Look, excerpt: int) -> str:
 
 
 _TEXT = (
-    "  A `Text` is a read-only view of a text that is too large for a str: it has len, slicing, in, find, rfind, count, "
+    "  A `Text` is a read-only view of a text that is too large for a str: it has len, slicing, in, find, count, "
     "lines(), chunks(size, overlap=0), and re.search/finditer/findall take it. Slices of up to 1,048,576 characters "
     "are str; what only takes a str needs such a slice."
 )
