@@ -24,7 +24,7 @@ RAW = st.one_of(*ALPHABETS)
 SMALL = {"block": 4, "stride": 3, "str_max": 5}
 AT = st.none() | st.integers(-70, 70)
 quick = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 ours = textre.module
 quick = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 ASCII = st.text("aabB1 _-#]\r\n\t\x1c\x1f\x0b", max_size=50)
 WIDE = st.text("aabBé😀\u017f\u212a\ufffd \n\r\u2028\x1c", max_size=50)
