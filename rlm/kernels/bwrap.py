@@ -48,8 +48,8 @@ class BwrapLauncher:
         command: Sequence[str] = AGENT,
         lease_root: Path | None = None,
     ) -> None:
-        self._root = root
-        self._guest = guest
+        self._root = root.absolute()
+        self._guest = guest.absolute() if guest is not None else None
         self._command = tuple(command)
         self._lease_root = lease_root
 

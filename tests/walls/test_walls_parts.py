@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from rlm.errors import ConfigError, InputError, ProtocolError, SandboxError, SandboxUnavailable
 from rlm.kernels import engine, leases, seccomp, select
 from rlm.kernels.bwrap import BwrapLauncher
-from rlm.kernels.docker import DockerLauncher, _engine_time, container_uid
+from rlm.kernels.container import engine_time
+from rlm.kernels.docker import DockerLauncher, container_uid
 from rlm.kernels.dockerstream import Demultiplexer
 from rlm.kernels.limits import checked_mounts, environment
 from rlm.kernels.process import ProcessLauncher
@@ -130,8 +131,8 @@ def test_a_container_never_runs_as_root(uid: int) -> None:
 
 
 def test_engine_times_are_read_with_their_fraction() -> None:
-    assert _engine_time("1970-01-02T00:00:01.5Z") == 86401.5
-    assert _engine_time("1970-01-01T00:00:00Z") == 0
+    assert engine_time("1970-01-02T00:00:01.5Z") == 86401.5
+    assert engine_time("1970-01-01T00:00:00Z") == 0
 
 
 @pytest.mark.docker
