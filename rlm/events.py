@@ -12,7 +12,7 @@ and the fields of its type. Sizes are characters, durations seconds, tokens as t
     run.started       schema_version, question, model, sub_model, sandbox, depth, limits, inputs
     kernel.started    sandbox, seconds
     kernel.died       reason, detail
-    kernel.restarted  lost, seconds
+    kernel.restarted  sandbox_lost, seconds
     turn.started      turn, max_turns
     root.completed    turn, text, code, reminder, input_tokens, output_tokens, estimated, seconds, attempts
     cell.started      turn, code

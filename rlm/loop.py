@@ -172,7 +172,8 @@ class Rollout:
             self._variables.clear()
         self._variables.update(dict.fromkeys(variable.name for variable in cell.variables))
         self._talk.say(observe(cell, self._budget(), limit=limit, cell_timeout=cell_timeout, lost=lost))
-        error = cell.error.traceback if cell.error else ""
+        # Not the traceback: it numbers the cells, so no two would be equal.
+        error = f"{cell.error.name}: {cell.error.value}" if cell.error else ""
         verdict = self._repetition.see(code, f"{cell.status}\n{cell.output}\n{cell.output_tail}\n{error}")
         if verdict == "warn":
             self._talk.say(render("repeated"))

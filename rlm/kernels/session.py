@@ -116,13 +116,8 @@ class KernelSession:
         self._ready = asyncio.get_running_loop().create_future()
         self._link = AgentLink(process, on_control=self._control, on_frame=self._frame, on_violation=self._violation)
         self._oom_kills = 0
-        self._link.control("boot", config=self._guest_config())
+        self._link.control("boot", config=dict(self._spec.config))
         await self._unless_ended(self._ready, "start")
-
-    def _guest_config(self) -> Any:
-        if getattr(self._launcher, "makes_mounts", True):
-            return dict(self._spec.config)
-        return relocate(self._spec.config, {mount.target: mount.source for mount in self._spec.mounts})
 
     async def _fork(self) -> None:
         """A fresh kernel from the zygote; `answer` goes on where the last one left it."""
@@ -355,16 +350,3 @@ class KernelSession:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)
-
-
-def relocate(value: Any, sources: Mapping[str, str]) -> Any:
-    """`value` with every path below a mount's target replaced by the path below its source."""
-    if isinstance(value, Mapping):
-        return {key: relocate(item, sources) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [relocate(item, sources) for item in value]
-    if isinstance(value, str):
-        for target, source in sources.items():
-            if value == target or value.startswith(target + "/"):
-                return source + value[len(target) :]
-    return value

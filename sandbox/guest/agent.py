@@ -277,7 +277,8 @@ class Agent:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = str(Path(__file__).with_name("zygote.py"))
         self.zygote = subprocess.Popen(
-            [sys.executable, "-I", "-B", program, str(theirs.fileno())],
+            # Not -I: the environment is the launcher's, and its PYTHONHASHSEED makes replays repeat.
+            [sys.executable, "-P", "-s", "-B", program, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -20,9 +20,10 @@ def pip_line(command: str) -> str | None:
 
 class Installer:
     def __init__(self, bridge: Bridge, directory: str) -> None:
+        """`directory` is where the host puts this run's packages; empty when it installs none."""
         self._bridge = bridge
-        self._directory = directory
-        """Where the host puts packages during a run; empty when it installs none."""
+        if directory and directory not in sys.path:
+            sys.path.append(directory)
 
     def pip(self, line: str) -> None:
         """`%pip install NAME …`: only `install`, only names; the user decides which."""
@@ -36,7 +37,5 @@ class Installer:
         except BridgeClosed as error:
             print(f"Nothing was installed: {error}")  # noqa: T201
             return
-        if self._directory and self._directory not in sys.path:
-            sys.path.append(self._directory)
         importlib.invalidate_caches()
         print(reply.get("message", ""))  # noqa: T201

@@ -70,7 +70,7 @@ class Shell(ZMQInteractiveShell):  # type: ignore[misc]
     def prepare(self, guest: Guest) -> None:
         """Before the first cell: our names, cells called `<cell N>` in tracebacks, and `%pip`."""
         guest.namespace.adopt(self.user_ns)
-        self.compile.get_code_name = lambda *_: f"<cell {len(guest.history)}>"
+        self.compile.get_code_name = lambda *_: f"<cell {len(guest.history) + 1}>"
         self.installer = Installer(guest.bridge, guest.packages)
         self.register_magic_function(self.installer.pip, "line", "pip")
 
@@ -90,7 +90,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
     guest: Guest
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        self.guest.begin(code)
+        self.guest.begin()
         self.shell.failure, self.shell.left = None, False
         reply = await super().do_execute(code, silent, *args, **kwargs)
         failure = self.shell.failure
@@ -104,7 +104,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
             "execution_count": reply.get("execution_count", 0),
             "user_expressions": {},
             "payload": [],
-            "rlm": self.guest.report(failure, left=self.shell.left),
+            "rlm": self.guest.report(code, failure, left=self.shell.left),
         }
 
 
@@ -167,12 +167,11 @@ class Guest:
         except BridgeClosed as error:
             self.capture.add(f"\n[answer could not be saved: {error}]\n")
 
-    def begin(self, code: str) -> None:
+    def begin(self) -> None:
         self._started = time.monotonic()
         self._live = 0
-        self.history.append({"code": code, "output": "", "error": None, "seconds": None})
 
-    def report(self, failure: dict[str, str] | None, *, left: bool) -> dict[str, Any]:
+    def report(self, code: str, failure: dict[str, str] | None, *, left: bool) -> dict[str, Any]:
         """Everything about the cell that just ended."""
         try:
             remarks = self.remarks + self.namespace.restore() + self.keeper.settle(self.namespace.values)
@@ -187,10 +186,8 @@ class Guest:
         if self._oom_kills > kills:
             remarks.append("A child process was killed: the sandbox ran out of memory.")
         whole = self.capture.take()
-        if self.history:
-            self.history[-1].update(
-                output=whole.text(), error=failure, seconds=round(time.monotonic() - self._started, 3)
-            )
+        seconds = round(time.monotonic() - self._started, 3)
+        self.history.append({"code": code, "output": whole.text(), "error": failure, "seconds": seconds})
         shown = whole.cut(output.SHOW)
         content, ready = self.keeper.state()
         return {

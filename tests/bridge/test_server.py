@@ -66,8 +66,11 @@ class Rig:
             ),
             subcalls=self,
             handlers=handlers,
-            emit=lambda type_, **fields: self.events.append((type_, fields)),
+            emit=self.emit,
         )
+
+    def emit(self, type_: str, /, **fields: Any) -> None:
+        self.events.append((type_, fields))
 
     def take_credit(self, amount: int) -> None:
         self.credit += amount
@@ -167,16 +170,19 @@ async def test_a_prompt_sent_twice_closes_the_bridge():
     await rig.bridge.aclose()
 
 
-async def test_an_open_id_cannot_be_opened_again_and_a_done_one_can():
+async def test_the_id_of_a_done_batch_can_be_used_again():
     rig = Rig()
     for _ in range(2):
         rig.feed(op="batch", id=1, n=1, opts={})
         rig.feed(op="prompts", id=1, start=0, items=["x"])
         await settle()
     assert not rig.closed
-    rig.hold = True
-    rig.feed(op="batch", id=2, n=1, opts={})
-    rig.feed(op="batch", id=2, n=1, opts={})
+
+
+async def test_an_open_id_cannot_be_opened_again():
+    rig = Rig(hold=True)
+    for _ in range(2):
+        rig.feed(op="batch", id=2, n=1, opts={})
     assert rig.closed
     await rig.bridge.aclose()
 

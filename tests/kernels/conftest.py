@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from rlm.kernels import environment, image
+from rlm.kernels import environment
 from rlm.kernels.bwrap import BwrapLauncher
 from rlm.kernels.docker import DockerLauncher
 from rlm.kernels.process import ProcessLauncher
@@ -80,6 +80,9 @@ class Rig:
         self.batches.append((size, options))
         return EchoBatch(size, deliver, self.delay)
 
+    def emit(self, type_: str, /, **fields: Any) -> None:
+        self.events.append((type_, fields))
+
     async def run(self, code: str, timeout: float | None = 60) -> Any:
         return await self.kernel.execute(code, timeout=timeout)
 
@@ -114,7 +117,7 @@ async def rigs(request: pytest.FixtureRequest) -> AsyncIterator[MakeRig]:
             make_launcher(sandbox, request),
             SandboxSpec(run_id="conformance", **spec),
             subcalls=rig,
-            emit=lambda type_, **fields: rig.events.append((type_, fields)),
+            emit=rig.emit,
             on_answer=rig.answers.append,
         )
         kernels.append(rig.kernel)

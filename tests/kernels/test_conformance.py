@@ -51,14 +51,28 @@ async def test_output_of_child_processes_is_complete_and_in_order(rig):
     assert result.output_tail.endswith("199999\n200000\nc\n")
     whole = "a\nb\n" + "".join(f"{i}\n" for i in range(1, 200001)) + "c\n"
     assert len(result.output) + result.omitted + len(result.output_tail) == len(whole)
-    assert await rig.text("history[-2]['output'] == 'a\\nb\\n' + ''.join(f'{i}\\n' for i in range(1, 200001)) + 'c\\n'") == "True"
+    assert (
+        await rig.text("history[-1]['output'] == 'a\\nb\\n' + ''.join(f'{i}\\n' for i in range(1, 200001)) + 'c\\n'")
+        == "True"
+    )
 
 
 async def test_stderr_rich_reprs_and_shell_escapes_are_heard(rig):
     assert await rig.text("import sys\nprint('err', file=sys.stderr)\n!echo $((40 + 2))") == "err\n42"
-    code = "class Rich:\n    def _repr_png_(self): return 'x' * 10\n    def __repr__(self): return 'RICH'\ndisplay(Rich())\nRich()"
-    assert await rig.text(code) == "RICH\n[image/png, 10 characters, not shown]\nRICH\n[image/png, 10 characters, not shown]"
-    assert "1 2" in await rig.text("import pandas as pd\nprint(pd.DataFrame({'a': [1], 'b': [2]}).to_string(header=False, index=False))")
+    code = (
+        "class Rich:\n"
+        "    def _repr_png_(self): return 'x' * 10\n"
+        "    def __repr__(self): return 'RICH'\n"
+        "display(Rich())\n"
+        "Rich()"
+    )
+    assert (
+        await rig.text(code)
+        == "RICH\n[image/png, 10 characters, not shown]\nRICH\n[image/png, 10 characters, not shown]"
+    )
+    assert "1 2" in await rig.text(
+        "import pandas as pd\nprint(pd.DataFrame({'a': [1], 'b': [2]}).to_string(header=False, index=False))"
+    )
 
 
 async def test_a_flood_of_output_costs_time_and_not_memory(rig):
@@ -147,7 +161,7 @@ async def test_redefined_and_deleted_helpers_come_back(rig):
 async def test_history_and_show_vars(rig):
     await rig.run("alpha = 1")
     await rig.run("1 / 0")
-    assert await rig.text("[h['code'] for h in history[-3:-1]], history[-2]['error']['name']") == (
+    assert await rig.text("[h['code'] for h in history[-2:]], history[-1]['error']['name']") == (
         "(['alpha = 1', '1 / 0'], 'ZeroDivisionError')"
     )
     assert await rig.text("SHOW_VARS()['alpha'], 'history' in SHOW_VARS()") == "('int 1', False)"
@@ -159,7 +173,9 @@ async def test_history_and_show_vars(rig):
 async def test_a_thousand_sub_calls_keep_their_order(rig):
     rig.delay = 0.2
     began = time.monotonic()
-    code = "r = llm_batch([f'p{i}' for i in range(1000)])\nr == [f're: p{i}' for i in range(1000)], r[5].usage, r[5].model"
+    code = (
+        "r = llm_batch([f'p{i}' for i in range(1000)])\nr == [f're: p{i}' for i in range(1000)], r[5].usage, r[5].model"
+    )
     assert await rig.text(code) == "(True, {'input_tokens': 1, 'output_tokens': 2}, 'echo')"
     assert time.monotonic() - began < 10
 
@@ -228,7 +244,14 @@ async def test_a_cell_over_its_time_is_stopped_and_keeps_its_variables(rig, code
 
 
 async def test_a_cell_that_swallows_interrupts_is_killed_and_the_answer_survives(rig):
-    code = "import time\nanswer['content'] = 'so far'\nprint('seen')\nwhile True:\n  try: time.sleep(1)\n  except BaseException: pass"
+    code = (
+        "import time\n"
+        "answer['content'] = 'so far'\n"
+        "print('seen')\n"
+        "while True:\n"
+        "  try: time.sleep(1)\n"
+        "  except BaseException: pass"
+    )
     result = await rig.run(code, timeout=0.5)
     assert (result.status, result.death.reason) == ("died", "killed")
     assert (result.answer.content, result.output) == ("so far", "seen\n")

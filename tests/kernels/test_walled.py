@@ -33,7 +33,14 @@ async def shared_rig(request, sandbox, tmp_path_factory):
 
 async def test_the_input_is_there_and_read_only(rig):
     assert await rig.text("type(context), len(context), context[:6]") == "(str, 6000, 'héllo\\n')"
-    code = "import glob\np = glob.glob('/input/**/*.txt', recursive=True)[0]\ntry:\n    open(p, 'w')\nexcept OSError as e:\n    print(type(e).__name__)"
+    code = (
+        "import glob\n"
+        "p = glob.glob('/input/**/*.txt', recursive=True)[0]\n"
+        "try:\n"
+        "    open(p, 'w')\n"
+        "except OSError as e:\n"
+        "    print(type(e).__name__)"
+    )
     assert await rig.text(code) in {"OSError", "PermissionError"}
 
 
@@ -60,7 +67,15 @@ async def test_a_child_process_that_runs_out_of_memory_is_told_and_the_kernel_li
 
 
 async def test_a_fork_bomb_stops_at_the_limit_and_is_swept_away(rig):
-    code = "import os, time\nwhile True:\n    try:\n        if os.fork() == 0:\n            time.sleep(100)\n    except OSError:\n        time.sleep(0.01)"
+    code = (
+        "import os, time\n"
+        "while True:\n"
+        "    try:\n"
+        "        if os.fork() == 0:\n"
+        "            time.sleep(100)\n"
+        "    except OSError:\n"
+        "        time.sleep(0.01)"
+    )
     result = await rig.run(code, timeout=2)
     # 250 forks may also reach the memory limit, or an interrupt be lost in a fork: how it ends does not matter.
     assert result.status in {"timeout", "died"}
@@ -93,7 +108,14 @@ async def test_cells_cannot_reach_the_agent_or_the_zygote(rig):
 
 async def test_the_environment_and_the_files_of_the_host_are_not_there(rig, monkeypatch):
     assert "PYTEST" not in await rig.text("import os\nprint(dict(os.environ))")
-    assert await rig.text("import os\nos.getuid() != 0, os.path.exists('/root/.bashrc'), os.listdir('/home') if os.path.isdir('/home') else []") == "(True, False, [])"
+    assert (
+        await rig.text(
+            "import os\n"
+            "home = os.listdir('/home') if os.path.isdir('/home') else []\n"
+            "os.getuid() != 0, os.path.exists('/root/.bashrc'), home"
+        )
+        == "(True, False, [])"
+    )
 
 
 async def test_every_writable_place_is_bounded(rig):
