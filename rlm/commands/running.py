@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlm.commands.consent import TerminalConsent
 from rlm.commands.console import debug_traceback, print_answer, print_json, say, say_error
 from rlm.config import Settings
 from rlm.display import Display, open_display
 from rlm.display.stream_json import StreamJson
 from rlm.errors import RLMError, UserError
-from rlm.events import Event
+from rlm.events import Event, Sink
 from rlm.prices import PriceTable
 from rlm.result import Failure, RunResult, RunUsage
 from rlm.run import Run
@@ -74,11 +75,18 @@ class _Session:
         self.display = self._open_display()
 
     async def play(self) -> RunResult:
-        self._run = Run(self.settings, self.question, self.inputs, sinks=[self.display, self._keep_result])
+        consent = TerminalConsent(self.display) if TerminalConsent.possible() else None
+        sinks: list[Sink] = [self.display, self._keep_result]
+        self._run = Run(self.settings, self.question, self.inputs, sinks=sinks, confirm=consent)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop)
-        return await self._run.play()
+        try:
+            return await self._run.play()
+        finally:
+            # The loop waits for its threads before it ends, and one may be waiting for a yes.
+            if consent is not None:
+                consent.withdraw()
 
     def broke_down(self, error: BaseException) -> int:
         """The exit code of a run that raised. Unless it had still told its result, this makes one."""

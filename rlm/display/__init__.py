@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Protocol
 
 from rlm.display.progress import Price
@@ -21,6 +22,10 @@ class Display(Protocol):
 
     def __call__(self, event: Event) -> None: ...
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Leaves the terminal to somebody else for a while."""
+        ...
+
     def close(self) -> None:
         """Put the terminal back in order. Idempotent."""
         ...
@@ -30,6 +35,9 @@ class NoDisplay:
     """Shows nothing."""
 
     def __call__(self, event: Event) -> None: ...
+
+    def paused(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self) -> None: ...
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -43,6 +46,7 @@ class LiveDisplay:
             transient=True,
             redirect_stdout=False,
         )
+        self._closed = False
         self._live.start()
 
     def __call__(self, event: Event) -> None:
@@ -50,7 +54,17 @@ class LiveDisplay:
         for line in narrate(event, self._progress):
             self._console.print(Text(line.text, style=_STYLES[line.tone]), soft_wrap=True)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._live.stop()
+        try:
+            yield
+        finally:
+            if not self._closed:
+                self._live.start()
+
     def close(self) -> None:
+        self._closed = True
         self._live.stop()
 
     def _render(self) -> RenderableType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
 from rlm.display.narrate import narrate
@@ -29,6 +30,9 @@ class PlainDisplay:
             self._last_batch_line = time.monotonic()
             for batch in self._progress.batches.values():
                 self._print(_so_far(batch))
+
+    def paused(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self) -> None:
         self._stream = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO
 
 from rlm.events import TRANSIENT, Event
@@ -36,6 +37,9 @@ class StreamJson:
             self._stream = None
             if self._on_gone is not None:
                 self._on_gone()
+
+    def paused(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self) -> None:
         """Nothing to put in order."""
