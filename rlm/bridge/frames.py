@@ -115,7 +115,8 @@ def control_frame(op: str, **fields: Any) -> bytes:
 
 
 def bridge_frame(message: Mapping[str, Any]) -> bytes:
-    body = json.dumps({"v": VERSION, **message}, separators=(",", ":")).encode()
+    text = json.dumps({"v": VERSION, **message}, separators=(",", ":"), ensure_ascii=False)
+    body = text.encode("utf-8", "surrogatepass")
     return LENGTH.pack(len(body)) + body
 
 
