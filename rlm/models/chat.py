@@ -233,6 +233,11 @@ class ChatModel:
             self._dialect = adapted
         return True
 
+    async def warm(self) -> None:
+        """Load what the first `stream` needs (about a second of imports) in a thread; worth calling while
+        something else is awaited. Optional."""
+        await self._sessions.warm()
+
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The model can be used again afterwards."""
         await self._sessions.aclose()

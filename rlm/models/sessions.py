@@ -67,26 +67,37 @@ class Sessions:
         return clients.session
 
     def sdk(self) -> AsyncOpenAI:
-        """The running loop's official client, over its aiohttp transport, without retries of its own.
-
-        It gets no redirects, so that keys and prompts go nowhere but to the endpoint, and nothing from
-        the environment that the hot path would not send as well.
-        """
+        """The running loop's official client, over its aiohttp transport, without retries of its own."""
         clients = self._clients()
         if clients.sdk is None:
-            from openai import AsyncOpenAI, DefaultAioHttpClient
-
-            environment_proxy(self._endpoint)
-            clients.sdk = AsyncOpenAI(
-                api_key="set-by-header",
-                base_url=self._endpoint.key,
-                default_headers=self._endpoint.headers,
-                default_query=dict(self._endpoint.query),
-                max_retries=0,
-                http_client=DefaultAioHttpClient(follow_redirects=False),
-            )
-            clients.sdk.organization = clients.sdk.project = None
+            clients.sdk = self._make_sdk()
         return clients.sdk
+
+    async def warm(self) -> None:
+        """Import and make the official client in a thread, so that nothing waits for it later."""
+        clients = self._clients()
+        if clients.sdk is None:
+            made = await asyncio.to_thread(self._make_sdk)
+            if clients.sdk is None:
+                clients.sdk = made
+
+    def _make_sdk(self) -> AsyncOpenAI:
+        """A client that follows no redirects, so that keys and prompts go nowhere but to the endpoint, and
+        that takes nothing from the environment which the hot path would not send as well."""
+        from openai import AsyncOpenAI, DefaultAioHttpClient
+
+        # Reading the certificates takes 0.1 s, for nothing where no connection is encrypted.
+        encrypted = self._endpoint.base.scheme == "https" or environment_proxy(self._endpoint) is not None
+        sdk = AsyncOpenAI(
+            api_key="set-by-header",
+            base_url=self._endpoint.key,
+            default_headers=self._endpoint.headers,
+            default_query=dict(self._endpoint.query),
+            max_retries=0,
+            http_client=DefaultAioHttpClient(follow_redirects=False, verify=encrypted),
+        )
+        sdk.organization = sdk.project = None
+        return sdk
 
     def _trust(self) -> ssl.SSLContext | bool:
         """The certificates that the official client trusts, so that both paths agree."""

@@ -40,18 +40,19 @@ def isolated_env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A process environment without the user's settings: no `RLM_*`, `OPENAI_*` or proxy variables,
     home and XDG folders under a temporary directory, which is also the working directory.
 
-    Returns that directory.
+    The cache folder stays: it holds no settings, and what rlm keeps there takes long to build.
+    Returns the temporary directory.
     """
     for name in list(os.environ):
         if name.startswith(("RLM_", "OPENAI_")) or name.upper() in _PROXIES:
             monkeypatch.delenv(name)
     home = tmp_path / "home"
+    monkeypatch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"))
     for variable, folder in (
         ("HOME", home),
         ("XDG_CONFIG_HOME", home / ".config"),
         ("XDG_DATA_HOME", home / ".local/share"),
         ("XDG_STATE_HOME", home / ".local/state"),
-        ("XDG_CACHE_HOME", home / ".cache"),
     ):
         folder.mkdir(parents=True, exist_ok=True)
         monkeypatch.setenv(variable, str(folder))

@@ -121,6 +121,14 @@ async def test_an_endpoint_without_stream_options_is_asked_without(scripted_mode
     assert (await collect(model, max_tokens=5))[0].attempts == 1
 
 
+async def test_warming_up_sends_nothing_and_changes_nothing(scripted_model, model_of):
+    server = scripted_model()
+    model = model_of(server)
+    await asyncio.gather(model.warm(), model.warm())
+    assert server.request_count == 0
+    assert text(await collect(model)) == "ok"
+
+
 async def test_an_endpoint_that_does_not_stream(scripted_model, model_of):
     call = {"name": "python", "arguments": {"code": "1"}}
     server = scripted_model(Reply(text="whole", tool_calls=[call]), streaming=False)
