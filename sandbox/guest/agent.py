@@ -278,7 +278,7 @@ class Agent:
         program = str(Path(__file__).with_name("zygote.py"))
         self.zygote = subprocess.Popen(
             # Not -I: the environment is the launcher's, and its PYTHONHASHSEED makes replays repeat.
-            [sys.executable, "-P", "-s", "-B", program, str(theirs.fileno())],
+            [sys.executable, "-P", "-s", "-B", program, str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -30,6 +31,13 @@ def _prctl(option: int, value: int) -> None:
 def set_dumpable(dumpable: bool) -> None:
     """A non-dumpable process hides its `/proc/PID/fd`, `mem` and `environ` from its own uid."""
     _prctl(_PR_SET_DUMPABLE, int(dumpable))
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when `parent` ends, in whatever way; at once if it has ended already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def become_subreaper() -> None:

@@ -1,7 +1,8 @@
 """The fork server of a sandbox: it builds `context` once, and every kernel is a fork of it.
 
 Single-threaded by design, and without a ZeroMQ context or an event loop: a fork copies neither
-threads nor the locks that they hold. The agent talks to it over one SEQPACKET socket (argv[1]):
+threads nor the locks that they hold. The agent talks to it over one SEQPACKET socket; argv is that
+descriptor, and the agent's pid:
 
     boot  {"config"}                          -> ready | failed {"detail"}
     fork  {"kernel", "endpoint", "key", …} + [bridge, ready] fds   -> forked {"kernel", "pid"}
@@ -71,6 +72,7 @@ class Zygote:
         self.tell("ready")
 
     def fork(self, request: dict[str, Any], fds: list[int]) -> None:
+        zygote = os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
@@ -79,6 +81,7 @@ class Zygote:
             self.tell("exited", kernel=request["kernel"], status=0, detail=str(error))
             return
         if pid == 0:
+            procs.die_with_parent(zygote)
             self.become_kernel(request, fds)
         for fd in fds:
             os.close(fd)
@@ -121,5 +124,6 @@ class Zygote:
 
 
 if __name__ == "__main__":
+    procs.die_with_parent(int(sys.argv[2]))
     procs.set_dumpable(False)
     Zygote(socket.socket(fileno=int(sys.argv[1]))).run()

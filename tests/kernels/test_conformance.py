@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
 
 import pytest
@@ -306,3 +308,36 @@ async def test_many_kernels_at_once_do_not_mix(make_rig, sandbox):
     assert await asyncio.gather(*(rig.text("me, answer['content']") for rig in rigs)) == [
         f"({i}, 'run {i}')" for i in range(3)
     ]
+
+
+HOST = """
+import asyncio, sys, warnings
+warnings.simplefilter("ignore")
+from pathlib import Path
+from rlm.kernels.process import ProcessLauncher
+from rlm.kernels.session import KernelSession
+from rlm.protocols import SandboxSpec
+
+async def main():
+    launcher = ProcessLauncher(python=Path(sys.argv[1]), site=Path(sys.argv[2]))
+    kernel = KernelSession(launcher, SandboxSpec(run_id="x"), subcalls=None, emit=lambda *a, **k: None)
+    await kernel.start()
+    print((await kernel.execute("import os; print(os.getpid(), os.getppid())")).output, flush=True)
+    await kernel.execute("while True: pass")
+
+asyncio.run(main())
+"""
+
+
+async def test_a_kernel_without_a_wall_dies_with_a_killed_host_even_while_it_works(sandbox_env):
+    program = [sys.executable, "-c", HOST, str(sandbox_env.python), str(sandbox_env.site)]
+    host = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
+    assert host.stdout is not None
+    pids = (await host.stdout.readline()).split()
+    host.kill()
+    await host.wait()
+    for _ in range(100):
+        if not any(os.path.exists(f"/proc/{int(pid)}") for pid in pids):
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail(f"still alive: {pids}")
