@@ -310,6 +310,10 @@ async def test_many_kernels_at_once_do_not_mix(make_rig, sandbox):
     ]
 
 
+def alive(pids):
+    return [pid for pid in pids if os.path.exists(f"/proc/{int(pid)}")]
+
+
 HOST = """
 import asyncio, sys, warnings
 warnings.simplefilter("ignore")
@@ -337,7 +341,7 @@ async def test_a_kernel_without_a_wall_dies_with_a_killed_host_even_while_it_wor
     host.kill()
     await host.wait()
     for _ in range(100):
-        if not any(os.path.exists(f"/proc/{int(pid)}") for pid in pids):
+        if not alive(pids):
             return
         await asyncio.sleep(0.05)
     pytest.fail(f"still alive: {pids}")
