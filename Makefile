@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test lint format types docs clean
+.PHONY: help install dev demo test lint format types docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -33,21 +33,38 @@ types: $(VENV)/.dev ## Check types, strictly
 docs: $(VENV)/.installed ## Write docs/cli.md anew from the commands' help
 	@$(BIN)/python -m rlm.commands.reference > docs/cli.md
 
+lock: ## Resolve the locked dependencies after a change of pyproject.toml; ARGS=--upgrade: all anew (needs uv)
+	@$(LOCK) --extra dev --output-file requirements.lock
+	@echo hatchling | $(LOCK) - --constraint requirements.lock --output-file requirements-run.lock
+
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+
+LOCK = uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate \
+  --no-emit-index-url --custom-compile-command "make lock" $(ARGS)
+
+# $(call fill,LOCK,RANGES): rlm from here with exactly what the lock says, each file checked by its hash; on a Python
+# that is newer than the locks, what the ranges of pyproject.toml allow.
+define fill
+@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then \
+  $(PIP) --require-hashes --requirement $(1) && $(PIP) --no-deps --no-build-isolation --editable .; \
+else \
+  $(PIP) --editable '$(2)'; \
+fi
+endef
 
 # An environment is made once, and filled again only when the dependencies change.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rlm needs Python 3.11 or later: make PYTHON=python3.12 …")'
 	@echo "creating $(VENV) …"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
+$(VENV)/.installed: pyproject.toml requirements-run.lock | $(BIN)/python
 	@echo "installing rlm into $(VENV) …"
-	@$(PIP) --editable .
+	$(call fill,requirements-run.lock,.)
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
+$(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
 	@echo "installing rlm and its development tools into $(VENV) …"
-	@$(PIP) --editable '.[dev]'
+	$(call fill,requirements.lock,.[dev])
 	@touch $@ $(VENV)/.installed
