@@ -84,7 +84,9 @@ class Rollout:
         self._reminders = 0
         self._variables: dict[str, None] = {}
         self._repetition = Repetition()
-        self._talk.say(render("question", question=question, preview=preview, left=remaining_line(self._budget())))
+        left = remaining_line(self._budget())
+        tools = settings.native_tools
+        self._talk.say(render("question", question=question, preview=preview, left=left, native_tools=tools))
 
     # --- from outside
 

@@ -13,6 +13,7 @@ from rlm.context.manifest import Item
 from rlm.context.peek import Peek
 from rlm.context.scan import Scan
 from rlm.context.shape import shape_of_head
+from rlm.prompts import render
 
 EXCERPT = 500
 """Characters of a text that are shown at each end."""
@@ -62,7 +63,7 @@ def _one(expression: str, look: Look, excerpt: int) -> str:
     origin = "" if item.source == "context" else f", from {_quoted(item.source)}"
     if look.scan is not None or look.peek is None:
         first = f"`{expression}` is a `Files` mapping{origin}: {item.files:,} files, {size}."
-        return "\n".join([first, _FILES, *_about_files(look)])
+        return "\n".join([first, f"  {render('about_files')}", *_about_files(look)])
     peek = look.peek
     if item.kind == "path":
         name = next((name for magic, name in _FORMATS.items() if peek.head.startswith(magic)), "binary")
@@ -72,21 +73,9 @@ def _one(expression: str, look: Look, excerpt: int) -> str:
         lines = [f"`{expression}` is parsed JSON{origin}, {size} of JSON text."]
         return "\n".join([*lines, f"  Shape: {told}"] if told else [*lines, *_ends(peek, excerpt)])
     measure = f"{len(peek.text()):,} characters" if peek.whole else f"{size} of UTF-8"
-    kind, about = ("a str", []) if item.kind == "str" else ("a `Text`", [_TEXT])
+    kind, about = ("a str", []) if item.kind == "str" else ("a `Text`", [f"  {render('about_text')}"])
     first = f"`{expression}` is {kind}{origin}: {measure}."
     return "\n".join([first, *about, *_table(item, peek), *_ends(peek, excerpt)])
-
-
-_TEXT = (
-    "  A `Text` is a read-only view of a text that is too large for a str: it has len, slicing, in, find, count, "
-    "lines(), chunks(size, overlap=0), and re.search/finditer/findall take it. Slices of up to 1,048,576 characters "
-    "are str; what only takes a str needs such a slice."
-)
-_FILES = (
-    "  A mapping from path to text (str; a pathlib.Path for a file that is not text), read when asked for. It also has "
-    ".paths(), .sizes (path -> bytes), .glob('**/*.py'), .grep(regex, glob='**', limit=1000) -> "
-    "[(path, line number, line)], and .path(p)."
-)
 
 
 def _ends(peek: Peek, excerpt: int) -> list[str]:

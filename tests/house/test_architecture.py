@@ -58,8 +58,6 @@ FOR_PEOPLE = {"commands", "demo", "testing", "errors"}
 # These speak with the models: here a sentence that is not the message of an error is a prompt.
 TURN = {"run", "loop", "conversation", "observation", "repetition", "reply", "prompts", "calls", "tools"}
 MAX_WORDS_OF_TURN = 12
-# What still breaks the rule, and is to go to prompts/: how to use a `Text` and a `Files`.
-TO_BE_MOVED = {"rlm.context.preview"}
 
 
 class Import(NamedTuple):
@@ -236,7 +234,7 @@ def called(node: ast.Call) -> str:
 
 
 def test_no_code_holds_a_prompt():
-    found: dict[str, list[str]] = {}
+    found = []
     for module, path in modules().items():
         part = part_of(module)
         if part in FOR_PEOPLE:
@@ -244,9 +242,8 @@ def test_no_code_holds_a_prompt():
         limit = MAX_WORDS_OF_TURN if part in TURN else MAX_WORDS
         for line, text in sentences(parsed(path)):
             if len(text.split()) > limit:
-                found.setdefault(module, []).append(f"{place(path, line)}: {text[:60]}…")
-    assert {module: texts for module, texts in found.items() if module not in TO_BE_MOVED} == {}
-    assert set(found) == TO_BE_MOVED, "moved to prompts/: no longer an exception"
+                found.append(f"{place(path, line)}: {text[:60]}…")
+    assert not found
 
 
 def test_no_message_to_a_model_is_written_in_code():
