@@ -1,6 +1,6 @@
 """`llm_batch` of 1,000 prompts from inside a sandbox, beside bare clients making the same calls.
 
-    python benchmarks/batch.py [--sandbox docker] [--calls 1000] [--concurrency 256] [--delay 0.05] [--rounds 5]
+    python -m benchmarks.batch [--sandbox docker] [--calls 1000] [--concurrency 256] [--delay 0.05] [--rounds 5]
 
 The sandbox's figure is a whole run's cell, with scheduler, ledger, memo and trace: from the first line of
 the cell to the report of its end. Everything asks one scripted server in a process of its own, in
@@ -18,8 +18,7 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-from clients import CLIENTS
-
+from benchmarks.clients import CLIENTS
 from rlm import RLM
 from rlm.testing import ScriptedModelServer
 

@@ -1,6 +1,6 @@
 """The same calls through bare HTTP clients, the official package, and `ChatModel.complete`.
 
-    python benchmarks/clients.py [--calls 1000] [--concurrency 256] [--delay 0.05] [--rounds 5] [--profile]
+    python -m benchmarks.clients [--calls 1000] [--concurrency 256] [--delay 0.05] [--rounds 5] [--profile]
 
 The endpoint is a scripted server in a process of its own. Prints medians over the rounds: wall time,
 the client's CPU time, and the highest concurrency that the server saw. The rounds of all clients are

@@ -1,4 +1,4 @@
-"""Cold start and per-turn overhead of each sandbox: `python benchmarks/turns.py [--turns N] [--starts N]`.
+"""Cold start and per-turn overhead of each sandbox: `python -m benchmarks.turns [--turns N] [--starts N]`.
 
 Cold start: from nothing to the first result. Turn: `x = i`, sent, executed and reported, without a
 model. Prints medians and 95th percentiles in milliseconds.
@@ -63,7 +63,8 @@ async def turns(launcher: Launcher, count: int) -> list[float]:
 
 def row(name: str, times: list[float]) -> str:
     times = sorted(times)
-    return f"{name:>10} {statistics.median(times):8.1f} {times[int(len(times) * 0.95)]:8.1f} {times[0]:8.1f} {len(times):5}"
+    figures = statistics.median(times), times[int(len(times) * 0.95)], times[0]
+    return f"{name:>10} " + " ".join(f"{figure:8.1f}" for figure in figures) + f" {len(times):5}"
 
 
 async def main() -> None:
