@@ -132,6 +132,9 @@ def _from_openai(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _file_layer(path: Path) -> _Layer:
     try:
+        # A pipe or a device in a folder that somebody else wrote would block, or never end.
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path}: not a regular file")
         with path.open("rb") as file:
             values = tomllib.load(file)
     except FileNotFoundError:

@@ -85,12 +85,15 @@ def given(parameters: Mapping[str, Any], *own: str) -> dict[str, Any]:
     if "headers" in settings:
         settings["headers"] = dict(_header(line) for line in settings["headers"])
     if "allow_install" in settings:
-        settings["allow_install"] = [name.strip() for names in settings["allow_install"] for name in names.split(",")]
+        settings["allow_install"] = [
+            name.strip() for names in settings["allow_install"] for name in names.split(",") if name.strip()
+        ]
     return settings
 
 
 def _was_given(value: Any) -> bool:
-    return value is not None and value is not False and value != []  # a 0 was given
+    # A 0 was given; an option that may be repeated and was not is an empty list or tuple.
+    return value is not None and value is not False and value not in ([], ())
 
 
 def _parameter(option: str, pair: str) -> tuple[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,16 @@ def test_sizes(text: str, size: int) -> None:
 
 def test_every_field_has_help() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("name", ["timeout", "cell_timeout", "request_timeout", "max_cost", "cpus"])
+@pytest.mark.parametrize("value", ["inf", "nan", "0"])
+def test_no_number_of_seconds_or_money_is_infinite(load, name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        load({name: value})
+
+
+def test_a_configuration_that_is_no_file_is_not_read(load) -> None:
+    os.mkfifo(load.project / "rlm.toml")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        load_settings(project=load.project, user=load.project / "none", environ={})
