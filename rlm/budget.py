@@ -182,7 +182,7 @@ class Ledger:
         free = self._free_tokens(last)
         if free is None or tokens <= free:
             return None
-        message = f"{tokens:,} tokens are needed and {max(0, free):,} of max_tokens are left"
+        message = f"it may take {tokens:,} tokens, input and output, and the run has {max(0, free):,} left"
         return Shortage("max_tokens", message, tokens <= free + self._reserved_tokens)
 
     def _cost_shortage(self, model: str, cost: float | None, last: bool) -> Shortage | None:
@@ -193,7 +193,7 @@ class Ledger:
             return Shortage("max_cost", f"the price of {model!r} is not known")
         if cost <= free:
             return None
-        message = f"{cost:.4f} is needed and {max(0.0, free):.4f} of max_cost is left"
+        message = f"it may cost {cost:.4f}, and the run has {max(0.0, free):.4f} left"
         return Shortage("max_cost", message, cost <= free + self._reserved_cost)
 
     def _record(self, kind: Kind, model: str, tokens: Tokens, attempts: int) -> None:

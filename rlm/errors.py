@@ -87,6 +87,11 @@ class ModelError(RunError):
         self.attempts = attempts
 
 
+def attempts_of(error: BaseException) -> int:
+    """The requests that were made for a call that ended with `error`, a cancellation included; 1 where unknown."""
+    return int(getattr(error, "attempts", 1))
+
+
 class AuthError(ModelError):
     """The endpoint refused the key (401, 403)."""
 

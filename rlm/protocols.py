@@ -74,7 +74,11 @@ class Model(Protocol):
         timeout: float | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Completion:
-        """One reply, whole. The hot path of sub-calls. `params` go into the request body as they are."""
+        """One reply, whole. The hot path of sub-calls. `params` go into the request body as they are.
+
+        The error of a call that is cancelled may say in `attempts` how many requests were made, as a
+        `ModelError` does (`rlm.errors.attempts_of`).
+        """
         ...
 
     def stream(

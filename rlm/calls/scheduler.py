@@ -18,8 +18,8 @@ from rlm.budget import Ledger, Reservation, Shortage
 from rlm.calls.batch import Batch, Call
 from rlm.calls.memo import Memo
 from rlm.calls.outbox import Outbox
-from rlm.calls.request import Defaults, parse_options
-from rlm.errors import ModelError
+from rlm.calls.request import Defaults, Request, parse_options
+from rlm.errors import ModelError, attempts_of
 from rlm.protocols import Completion, Deliver, Emit, Model
 
 MAX_BATCH = 100_000
@@ -143,16 +143,8 @@ class Scheduler:
         return True
 
     def _ask(self, call: Call, model: Model, place: Reservation) -> None:
-        options = call.request.options
         self._memo.begin(call.key)
-        task = asyncio.ensure_future(
-            model.complete(
-                call.request.messages,
-                max_tokens=options.max_tokens,
-                timeout=options.timeout,
-                params=options.params,
-            )
-        )
+        task = asyncio.ensure_future(_complete(model, call.request))
         self._tasks.add(task)
         call.batch.running[call.index] = task
         # Settled in the callback and not in a coroutine: a task that is cancelled before its first
@@ -163,8 +155,10 @@ class Scheduler:
         self._tasks.discard(task)
         del call.batch.running[call.index]
         if task.cancelled():
-            self._cancelled(call, place)
-        elif (error := task.exception()) is not None:
+            self._cancelled(call, place, 0)
+        elif isinstance(error := task.exception(), _Cancelled):
+            self._cancelled(call, place, error.attempts)
+        elif error is not None:
             self._failed(call, place, error)
         else:
             self._succeeded(call, place, task.result())
@@ -197,9 +191,30 @@ class Scheduler:
         for waiter in self._memo.end(call.key, None):
             waiter.batch.fail(waiter.index, kind, message, call=waiter)
 
-    def _cancelled(self, call: Call, place: Reservation) -> None:
-        place.fail()
-        call.batch.fail(call.index, "cancelled", "the call was cancelled", call=call, attempts=1)
+    def _cancelled(self, call: Call, place: Reservation, attempts: int) -> None:
+        if attempts:
+            place.fail(attempts=attempts)
+        else:
+            place.release()
+        call.batch.fail(call.index, "cancelled", "the call was cancelled", call=call, attempts=attempts)
         for waiter in self._memo.end(call.key, None):
             if not waiter.batch.closed:  # another batch still wants the reply
                 self._submit(waiter)
+
+
+class _Cancelled(Exception):
+    """A call was cancelled after `attempts` requests."""
+
+    def __init__(self, attempts: int) -> None:
+        self.attempts = attempts
+
+
+async def _complete(model: Model, request: Request) -> Completion:
+    """A cancelled task does not say how much it had done; one that failed does."""
+    options = request.options
+    try:
+        return await model.complete(
+            request.messages, max_tokens=options.max_tokens, timeout=options.timeout, params=options.params
+        )
+    except asyncio.CancelledError as error:
+        raise _Cancelled(attempts_of(error)) from None

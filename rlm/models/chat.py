@@ -99,6 +99,9 @@ class ChatModel:
             raise ModelTimeout(
                 f"{self._endpoint.key} gave no reply within {timeout:g} s", attempts=retries.attempts
             ) from None
+        except asyncio.CancelledError as cancelled:
+            cancelled.attempts = retries.attempts  # type: ignore[attr-defined]  # for `rlm.errors.attempts_of`
+            raise
 
     async def _complete(
         self,
@@ -190,6 +193,9 @@ class ChatModel:
                     raise failed.error from failed.__cause__
                 if not self._learn(dialect, failed):
                     await self._before(deadline, retries.after(failed), retries)
+            except asyncio.CancelledError as cancelled:
+                cancelled.attempts = retries.attempts  # type: ignore[attr-defined]  # for `rlm.errors.attempts_of`
+                raise
 
     async def _attempt(
         self, request: StreamRequest, retries: Retries, deadline: float | None

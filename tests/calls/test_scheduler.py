@@ -320,3 +320,18 @@ async def test_hostile_indexes_are_reported_and_harmless(bench: Callable[..., Be
     await batch.wait()
     assert results[0]["text"] == "<good>"
     assert sum(event["type"] == "protocol.error" for event in make.events) == 6
+
+
+async def test_a_cancelled_batch_counts_the_requests_that_were_made_and_no_others(bench: Callable[..., Bench]) -> None:
+    make = bench(delay=20, limits=Limits(max_sub_calls=40), window=12)
+    make.model._limiter.set_ceiling(5)
+    batch, _ = make.open(30)
+    for index in range(30):
+        batch.add(index, f"p{index}")
+    async with asyncio.timeout(10):
+        while make.server.request_count < 5:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    batch.cancel()
+    await make.scheduler.aclose()
+    assert make.ledger.usage().sub.calls == make.server.request_count == 5
+    assert make.ledger.remaining().sub_calls == 35
