@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +37,7 @@ class RLM:
         else:
             self.settings = settings.model_copy(update=_checked(options)) if options else settings
         self._live: dict[Run, tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may interrupt the thread that holds it
 
     def run(self, question: str, context: Any = None, *, inputs: Sequence[Any] | None = None) -> RunResult:
         """`arun`, blocking. Inside a running event loop it works in a thread of its own, and blocks that loop."""
@@ -45,7 +45,14 @@ class RLM:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run(self.arun(question, context, inputs=inputs))
-        return _in_thread(lambda: asyncio.run(self.arun(question, context, inputs=inputs)))
+        run = Run(self.settings, question, _inputs(context, inputs))
+        with ThreadPoolExecutor(1, thread_name_prefix="rlm-run") as pool:
+            running = pool.submit(lambda: asyncio.run(self._play(run)))
+            try:
+                return running.result()
+            except KeyboardInterrupt:
+                self._interrupt(run)  # the pool waits for its thread
+                raise
 
     async def arun(self, question: str, context: Any = None, *, inputs: Sequence[Any] | None = None) -> RunResult:
         """Answer `question` about `context` or `inputs`.
@@ -80,9 +87,16 @@ class RLM:
     def interrupt(self) -> None:
         """End all runs of this object now, each with its best draft. From any thread or signal handler."""
         with self._lock:
-            live = list(self._live.items())
-        for run, (loop, _) in live:
-            loop.call_soon_threadsafe(run.interrupt)
+            live = list(self._live)
+        for run in live:
+            self._interrupt(run)
+
+    def _interrupt(self, run: Run) -> None:
+        with self._lock:
+            if run in self._live:
+                self._live[run][0].call_soon_threadsafe(run.interrupt)
+            else:
+                run.interrupt()
 
     async def aclose(self) -> None:
         """Cancel the runs that go on in this event loop, and wait until they have cleaned up."""
@@ -127,8 +141,3 @@ def _inputs(context: Any, inputs: Sequence[Any] | None) -> Sequence[Input]:
     if isinstance(inputs, str | bytes | Path):
         raise ConfigError("inputs: a list of paths and values; for one text use context")
     return [each if isinstance(each, str | Path | Value) else Value(each) for each in inputs]
-
-
-def _in_thread(function: Callable[[], RunResult]) -> RunResult:
-    with ThreadPoolExecutor(1, thread_name_prefix="rlm-run") as pool:
-        return pool.submit(function).result()

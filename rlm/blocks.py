@@ -29,7 +29,7 @@ class Block(NamedTuple):
     """Characters of the reply up to its end, the closing fence included."""
 
 
-Broken = Literal["unclosed", "arguments", "unknown_tool"]
+Broken = Literal["unclosed", "arguments", "unknown_tool", "length"]
 """Why a reply that tried to hold code holds none."""
 
 

@@ -18,13 +18,9 @@ class Conversation:
         self._unsent: list[str] = []
 
     def say(self, text: str) -> None:
-        """Add to what the model is told with the next request."""
-        self._unsent.append(text)
-
-    @property
-    def silent(self) -> bool:
-        """Whether there is nothing to be told to the model yet."""
-        return not self._unsent
+        """Add to what the model is told with the next request; the same thing twice in a row is said once."""
+        if self._unsent[-1:] != [text]:
+            self._unsent.append(text)
 
     def request(self) -> list[Message]:
         """The messages of the next request."""

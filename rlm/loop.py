@@ -11,12 +11,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from rlm.budget import Ledger, Reservation, Shortage
 from rlm.config import Settings
 from rlm.conversation import Conversation, python_tool
-from rlm.errors import ModelError, RunError
+from rlm.errors import EndpointError, ModelError, RunError, attempts_of
 from rlm.estimate import BYTES_PER_TOKEN
 from rlm.observation import Budget, observe, remaining_line
 from rlm.prompts import render
@@ -35,6 +36,8 @@ MAX_OUTPUT = 16_384
 """Cap on a reply when tokens or cost are limited, since it has to be reserved."""
 LAST_SECONDS = 60.0
 """Most seconds set aside for the last turn; a tenth of `timeout` if that is less."""
+REASK_AFTER = (0.5, 2.0)
+"""Seconds before a reply that broke off in the middle is asked for again."""
 _OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
 
 
@@ -82,6 +85,7 @@ class Rollout:
         self._prose = ""
         self._turns = 0
         self._reminders = 0
+        self._broke_off = False
         self._variables: dict[str, None] = {}
         self._repetition = Repetition()
         left = remaining_line(self._budget())
@@ -117,15 +121,7 @@ class Rollout:
     async def _play(self) -> StopReason:
         while True:
             last = self._why_last()
-            try:
-                async with asyncio.timeout(self._seconds_left(last=last is not None)) as deadline:
-                    stop = await self._step(last)
-            except TimeoutError:
-                if not deadline.expired():
-                    raise
-                stop = None
-                if self._talk.silent:  # it stopped a cell, whose observation is missing
-                    self._talk.say(render("stopped"))
+            stop = await self._step(last)
             if stop or last:
                 return stop or last or "error"
 
@@ -134,19 +130,24 @@ class Rollout:
         turn = self._turns + 1
         if last:
             self._talk.say(render("last_turn", reason=last, draft=len(self._draft.content)))
-        place = self._reserve(last=last is not None)
-        if isinstance(place, Shortage):
-            return last
         if not self._reminders:
             self._emit("turn.started", turn=turn, max_turns=self._settings.max_turns)
-        reply = await self._ask(turn, *place)
+        try:
+            async with asyncio.timeout(self._seconds_left(last=last is not None)) as deadline:
+                reply = await self._reply(turn, last=last is not None)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            return "timeout" if last else None
+        if reply is None:
+            return last
         if reply.code is None:
             return self._without_code(reply, last)
         self._turns, self._reminders, self._prose = turn, 0, ""
-        return await self._execute(turn, reply.code)
+        return await self._execute(turn, reply.code, last=last is not None)
 
     def _without_code(self, reply: Reply, last: StopReason | None) -> StopReason | None:
-        self._prose = reply.text.strip() if reply.broken is None else self._prose
+        self._prose = reply.text.strip() if reply.broken in (None, "length") else self._prose
         if last:
             self._turns += 1
             return last
@@ -156,16 +157,33 @@ class Rollout:
         self._talk.say(render("reminder", kind=reply.broken or "prose", native_tools=self._settings.native_tools))
         return None
 
-    async def _execute(self, turn: int, code: str) -> StopReason | None:
-        await asyncio.shield(asyncio.ensure_future(self._started))
+    async def _execute(self, turn: int, code: str, *, last: bool) -> StopReason | None:
+        started = asyncio.ensure_future(self._started)
+        if not (await asyncio.wait({started}, timeout=self._seconds_left(last=last)))[0]:
+            self._talk.say(render("not_run"))
+            return None
+        await started
         self._begin_cell()
         self._emit("cell.started", turn=turn, code=code)
-        cell = await self._kernel.execute(code, timeout=self._settings.cell_timeout)
+        cell = await self._run(code, self._seconds_left(last=last))
         self._emit("cell.completed", turn=turn, **_cell_fields(cell))
         self.on_answer(cell.answer)
         if self._final:
             return "answered"
         return self._observe(code, cell)
+
+    async def _run(self, code: str, seconds: float) -> CellResult:
+        """One cell, interrupted when the run's time is over: what it did until then is still observed."""
+        running = asyncio.ensure_future(self._kernel.execute(code, timeout=self._settings.cell_timeout))
+        try:
+            if (await asyncio.wait({running}, timeout=seconds))[0]:
+                return await running
+            await self._kernel.interrupt()
+            cell = await running
+            return replace(cell, status="interrupted") if cell.status == "error" else cell
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     def _observe(self, code: str, cell: CellResult) -> StopReason | None:
         limit, cell_timeout = self._settings.output_limit, self._settings.cell_timeout
@@ -182,6 +200,23 @@ class Rollout:
         return "loop" if verdict == "stop" else None
 
     # --- one request
+
+    async def _reply(self, turn: int, *, last: bool) -> Reply | None:
+        """The model's next reply; None if there is no room for it. One that breaks off is asked for again."""
+        for pause in (*REASK_AFTER, None):
+            place = self._reserve(last=last)
+            if isinstance(place, Shortage):
+                self._emit("notice", text=f"no room for another turn: {place.message}")
+                return None
+            try:
+                return await self._ask(turn, *place)
+            except EndpointError as error:
+                # An endpoint that cannot be had at all has been tried often enough by the model's own retries.
+                if pause is None or not self._broke_off:
+                    raise
+                self._emit("notice", text=f"asking again: {error}")
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
 
     async def _ask(self, turn: int, place: Reservation, max_tokens: int | None, estimate: int) -> Reply:
         """Stream one reply, up to its first code."""
@@ -217,14 +252,15 @@ class Rollout:
         try:
             yield
         except ModelError as error:
+            self._broke_off = reader.attempts > 0
             place.fail(attempts=error.attempts)
             raise
-        except BaseException:
+        except BaseException as error:
             # Cut off: what had been streamed was paid for.
             if reader.attempts:
                 place.settle(reader.tokens(estimate), attempts=reader.attempts)
             else:
-                place.fail()
+                place.fail(attempts=attempts_of(error))
             raise
         place.settle(reader.tokens(estimate), attempts=reader.attempts or 1)
 

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError
+from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rlm.assets import asset_dir
@@ -40,8 +40,11 @@ def render_root(prompt: str | None, **values: Any) -> str:
     """The root prompt: the shipped one, a shipped one by name, or a file. Raises `ConfigError`."""
     try:
         return _environment().from_string(_root_source(prompt)).render(**values).strip()
-    except TemplateError as error:
-        raise ConfigError(f"prompt {prompt or 'root'!r}: {error}") from None
+    except ConfigError:
+        raise
+    except Exception as error:
+        # A user's template can fail in any way that its expressions can.
+        raise ConfigError(f"prompt {prompt or 'root'!r}: {str(error) or type(error).__name__}") from None
 
 
 def tips_text(tips: str | None) -> str:

@@ -90,7 +90,8 @@ class ReplyReader:
         text = "".join(self._text)
         if call := self._calls.finish():
             return Reply(text, call.code, call, call.broken)
-        block = self._blocks.finish(truncated=self._finish_reason == "length")
+        truncated = self._finish_reason == "length"
+        block = self._blocks.finish(truncated=truncated)
         if block:
             return Reply(text[: block.end], block.code, None, None)
-        return Reply(text, None, None, self._blocks.broken)
+        return Reply(text, None, None, self._blocks.broken or ("length" if truncated else None))

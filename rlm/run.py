@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rlm.context import PreparedInput, prepare
 from rlm.errors import ConfigError, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.installs import Confirm
+from rlm.kernels import threads
 from rlm.kernels.session import KernelSession
 from rlm.loop import Outcome, Rollout
 from rlm.models import ChatModel
@@ -28,7 +30,7 @@ from rlm.prices import PriceTable
 from rlm.prompts import render, render_root, tips_text
 from rlm.protocols import Emit, Kernel, Model
 from rlm.result import Failure, RunResult
-from rlm.sandboxes import Sandbox, open_sandbox, package_lines
+from rlm.sandboxes import Sandbox, check_packages, open_sandbox, package_lines
 from rlm.trace.secrets import secrets_of
 from rlm.trace.store import new_run_id, runs_dir
 from rlm.trace.writer import TraceWriter
@@ -70,51 +72,62 @@ class Run:
         self._task: asyncio.Task[Any] | None = None
         self._interrupted = False
         self._begun = time.monotonic()
+        check_packages(settings)
+        self._system = self._system_prompt()
 
     async def play(self) -> RunResult:
         """Run to the end. Failures of the run are in the result; raises `UserError` before anything is spent."""
         self._task = asyncio.current_task()
         async with self._folder() as folder:
-            prepared = await asyncio.to_thread(
-                prepare,
-                self._inputs,
-                spool_dir=folder,
-                memory=self._settings.memory,
-                foreign_uid=self._settings.sandbox != "process",
-            )
-            system = self._system_prompt()
-            self._started(prepared)
-            return await self._completed(prepared, system)
+            return await self._completed(folder)
 
-    async def _completed(self, prepared: PreparedInput, system: str) -> RunResult:
-        """Whatever happens from here on, the last event tells the result."""
-        outcome = Outcome("", False, "error", 0)
+    async def _completed(self, folder: Path) -> RunResult:
+        """Whatever happens, the last event tells the result, but for a mistake of the caller: then there is none."""
         try:
-            outcome = await self._answer(prepared, system)
+            if self._interrupted:
+                return self._completion(self._so_far("interrupted"))
+            return self._completion(await self._answer(folder))
         except asyncio.CancelledError:
-            outcome = self._so_far("interrupted")
+            result = self._completion(self._so_far("interrupted"))
             if not self._interrupted:
                 raise
             _uncancel(self._task)
+            return result
+        except RunError as error:
+            return self._completion(self._so_far("error", error))
+        except UserError:
+            raise
         except BaseException as error:
-            outcome = self._so_far("error", error)
-            if not isinstance(error, RunError):
-                raise
+            self._completion(self._so_far("error", error))
+            raise
         finally:
             self._task = None
-            result = self._result(outcome)
-            self._emit("run.completed", result=result.to_dict())
-        return result
 
     def interrupt(self) -> None:
-        """End the run with the best draft. On the run's event loop; a second call cuts the clean-up short."""
+        """End the run with the best draft. On the run's event loop, or before the run has begun.
+
+        A second call cuts the clean-up short.
+        """
         self._interrupted = True
         if self._task is not None:
             self._task.cancel()
 
     # --- the parts
 
-    async def _answer(self, prepared: PreparedInput, system: str) -> Outcome:
+    async def _prepared(self, folder: Path) -> PreparedInput:
+        """The input, looked at and spooled: in a thread that may be left behind, as stdin may never end."""
+        work = partial(
+            prepare,
+            self._inputs,
+            spool_dir=folder,
+            memory=self._settings.memory,
+            foreign_uid=self._settings.sandbox != "process",
+        )
+        return await threads.watch(work, name="rlm-prepare")
+
+    async def _answer(self, folder: Path) -> Outcome:
+        prepared = await self._prepared(folder)
+        self._started(prepared)
         async with AsyncExitStack() as stack:
             for model in {id(model): model for model in (self._model, *self._sub_models.values())}.values():
                 stack.push_async_callback(model.aclose)
@@ -127,7 +140,7 @@ class Run:
             started = asyncio.create_task(kernel.start())
             stack.push_async_callback(_end, started)
             self._rollout = Rollout(
-                system=system,
+                system=self._system,
                 question=self._question,
                 preview=prepared.preview,
                 model=self._model,
@@ -174,7 +187,10 @@ class Run:
             output_limit=settings.output_limit,
             cell_timeout=settings.cell_timeout,
             limits=_limits_line(settings),
+            max_sub_calls=settings.max_sub_calls,
             packages=package_lines(settings),
+            installable=settings.allow_install,
+            install_asks=self._confirm is not None,
             tips=tips_text(settings.tips),
         )
 
@@ -184,7 +200,7 @@ class Run:
     async def _folder(self) -> AsyncIterator[Path]:
         """The run's folder, which holds the trace; without a trace, one that goes with the run."""
         if self._settings.no_trace:
-            with tempfile.TemporaryDirectory(prefix="rlm-") as temporary:
+            with tempfile.TemporaryDirectory(prefix="rlm-", ignore_cleanup_errors=True) as temporary:
                 yield Path(temporary)
             return
         folder = runs_dir(self._settings.trace_dir) / self.id
@@ -194,7 +210,7 @@ class Run:
         try:
             yield folder
         except UserError:
-            await asyncio.to_thread(shutil.rmtree, folder)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
         finally:
             self._trace.close()
@@ -218,8 +234,9 @@ class Run:
     def _so_far(self, reason: Any, error: BaseException | None = None) -> Outcome:
         return self._rollout.outcome(reason, error) if self._rollout else Outcome("", False, reason, 0, error)
 
-    def _result(self, outcome: Outcome) -> RunResult:
-        return RunResult(
+    def _completion(self, outcome: Outcome) -> RunResult:
+        """The result, told as the last event."""
+        result = RunResult(
             answer=outcome.answer,
             ready=outcome.ready,
             stop_reason=outcome.stop_reason,
@@ -231,6 +248,8 @@ class Run:
             trace=self._trace.path if self._trace else None,
             error=Failure.of(outcome.error) if outcome.error else None,
         )
+        self._emit("run.completed", result=result.to_dict())
+        return result
 
 
 def _models(settings: Settings) -> tuple[Model, dict[str, Model]]:
@@ -274,12 +293,14 @@ def _sub_max_tokens(settings: Settings) -> int:
 
 
 def _limits_line(settings: Settings) -> str:
-    limits = [f"{settings.max_turns:,} turns", f"{settings.max_sub_calls:,} calls of language models"]
+    """Those that end the run."""
+    limits = ["1 turn" if settings.max_turns == 1 else f"{settings.max_turns:,} turns"]
     if settings.max_tokens is not None:
         limits.append(f"{settings.max_tokens:,} tokens in all")
     if settings.max_cost is not None:
         limits.append(f"a cost of {settings.max_cost:g}")
-    return ", ".join([*limits, f"{settings.timeout / 60:.0f} minutes"])
+    seconds = settings.timeout
+    return ", ".join([*limits, f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"])
 
 
 def _uncancel(task: asyncio.Task[Any] | None) -> None:

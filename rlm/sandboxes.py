@@ -12,8 +12,9 @@ from typing import Any
 
 from rlm.config import Settings
 from rlm.context import PreparedInput
+from rlm.errors import ConfigError
 from rlm.installs import Confirm, InstallHandler
-from rlm.kernels import image, packages, pins
+from rlm.kernels import image, packages, pins, requirement
 from rlm.kernels.select import choose
 from rlm.protocols import Emit, Handler, Launcher, Mount, SandboxSpec
 
@@ -33,6 +34,15 @@ def package_lines(settings: Settings) -> list[str]:
     """The packages in the sandbox, for the root prompt: names, with the descriptions that the user gave."""
     asked = [f"{name} ({text})" if text else name for name, text in settings.packages.items()]
     return [*(name for name in pins.offered() if name not in settings.packages), *asked]
+
+
+def check_packages(settings: Settings) -> None:
+    """Raise `ConfigError` for packages that cannot be asked for, or allowed."""
+    for name in settings.packages:
+        requirement.parse(name)
+    for name in settings.allow_install:
+        if requirement.parse(name).name != pins.normalised(name):
+            raise ConfigError(f"allow_install: {name!r} is not a name alone")
 
 
 @asynccontextmanager

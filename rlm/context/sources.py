@@ -112,7 +112,10 @@ class Resolver:
         if self._stdin_used:
             raise InputError("stdin (-) can be read only once")
         self._stdin_used = True
-        stream = self._stdin if self._stdin is not None else sys.stdin.buffer
+        if self._stdin is None and sys.stdin is None:
+            raise InputError("stdin (-) is closed")
+        # Raw, since a thread that waits within a buffered reader would hold its lock when the interpreter ends.
+        stream = self._stdin if self._stdin is not None else getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
         if stream.isatty():
             raise InputError("stdin (-) is a terminal: pipe a document into the command")
         return self._keep("stdin", "stdin", read_pieces(stream), what="stdin")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from rlm.errors import SandboxUnavailable
-from rlm.kernels import engine, environment, guestcode, image
+from rlm.kernels import engine, environment, guestcode, image, threads
 from rlm.kernels.bwrap import BwrapLauncher, try_bwrap
 from rlm.kernels.docker import DockerLauncher
 from rlm.kernels.process import ProcessLauncher
@@ -26,8 +26,9 @@ async def choose(name: Name = "auto", *, progress: Progress | None = None, lease
     Raises `SandboxUnavailable`, with what to do about it.
     """
     if name == "auto":
-        name = await asyncio.to_thread(_best)
-    launcher: Launcher = await asyncio.to_thread(_build, name, progress, lease_root)
+        name = await threads.watch(_best, name="rlm-choose")
+    # A build takes long, and an interrupted run does not wait for its end.
+    launcher = await threads.watch(partial(_build, name, progress, lease_root), name="rlm-build")
     await launcher.check()
     return launcher
 

@@ -21,7 +21,8 @@ class LocalKernel:
         self.started = self.closed = False
         self.cells: list[str] = []
         self.timeouts: list[float | None] = []
-        self.cancelled = 0
+        self.cancelled = self.interrupted = 0
+        self._interrupt = asyncio.Event()
         self.on_answer = on_answer
         self._version = 0
         self._fresh({"content": "", "ready": False})
@@ -56,8 +57,13 @@ class LocalKernel:
                 error = CellError(type(failure).__name__, str(failure), traceback.format_exc())
         self.names.pop("__builtins__", None)
         answer = self._answer()
+        self._interrupt.clear()
         try:
-            await asyncio.sleep(self._wait)
+            async with asyncio.timeout(self._wait):
+                await self._interrupt.wait()
+            error = CellError("KeyboardInterrupt", "", "KeyboardInterrupt")
+        except TimeoutError:
+            pass
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -77,7 +83,9 @@ class LocalKernel:
             self.on_answer(answer)
         return answer
 
-    async def interrupt(self) -> None: ...
+    async def interrupt(self) -> None:
+        self.interrupted += 1
+        self._interrupt.set()
 
     async def aclose(self) -> None:
         self.closed = True

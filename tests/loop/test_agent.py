@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -145,6 +147,13 @@ def test_mistakes_raise_before_anything_is_spent(agent, tmp_path: Path) -> None:
         agent(COUNT, max_cost=1.0).run("What?", "x")
     with pytest.raises(ConfigError, match="prompt"):
         agent(COUNT, prompt="no/such/file.md").run("What?", "x")
+    (tmp_path / "broken.md").write_text("{{ 1 / 0 }}")
+    with pytest.raises(ConfigError, match="division"):
+        agent(COUNT, prompt=str(tmp_path / "broken.md")).run("What?", "x")
+    with pytest.raises(ConfigError, match="not a package"):
+        agent(COUNT, packages=["../evil"]).run("What?", "x")
+    with pytest.raises(ConfigError, match="not a name alone"):
+        agent(COUNT, allow_install=["six==1.17.0"]).run("What?", "x")
     with pytest.raises(ConfigError, match="model"):
         RLM(settings=Settings()).run("What?", "x")
     assert list((tmp_path / "traces").glob("*")) == []
@@ -172,6 +181,57 @@ def test_own_prompt_and_tips_reach_the_model(agent, tmp_path: Path) -> None:
     agent(root, prompt=str(tmp_path / "mine.md"), tips="Count twice.").run("How many?", "1")
     assert seen[0]["content"].startswith("Prompt of mine, 30 turns")
     assert seen[0]["content"].endswith("Count twice.")
+
+
+def test_the_root_prompt_tells_what_may_be_installed_and_which_limits_there_are(agent) -> None:
+    seen: list[str] = []
+
+    def root(request: ScriptedRequest) -> str:
+        seen.append(request.messages[0]["content"])
+        return COUNT
+
+    agent(root).run("How many?", "1")
+    agent(root, allow_install=["six"], timeout=90, max_turns=1, native_tools=True).run("How many?", "1")
+    assert "%pip" not in seen[0]
+    assert "`%pip install NAME` can add six." in seen[1]
+    assert "Limits of this run: 1 turn, 90 seconds." in seen[1]
+    assert "block" not in seen[1]
+
+
+async def test_a_run_that_is_interrupted_before_its_input_is_there_has_a_result(agent, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless")
+    model = agent(COUNT)
+    task = asyncio.create_task(model.arun("What?", inputs=[str(tmp_path / "endless")]))
+    while not model._live:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.1)
+    model.interrupt()
+    result = await asyncio.wait_for(task, 5)
+    assert (result.stop_reason, result.exit_code) == ("interrupted", 130)
+    with open(tmp_path / "endless", "wb"):  # noqa: ASYNC230
+        pass  # the thread that was left behind ends
+
+
+def test_ctrl_c_ends_a_run_that_blocks_a_running_loop(agent) -> None:
+    model = agent(Turns([cell("answer['content'] = 'draft'"), Reply(text="never", delay=60)]))
+
+    async def notebook() -> None:
+        model.run("What?", "x")
+
+    def interrupt() -> None:
+        asyncio.run(_until_trace(model, '"turn.started"', count=2))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    loop = asyncio.new_event_loop()  # as in a notebook: Ctrl-C raises where the code is, and cancels no task
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(notebook())
+    finally:
+        loop.close()
+    assert model._live == {}
+    (trace,) = model.settings.trace_dir.glob("*/result.json")
+    assert json.loads(trace.read_text())["answer"] == "draft"
 
 
 PUBLIC = """

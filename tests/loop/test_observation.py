@@ -31,7 +31,7 @@ def test_long_output_keeps_both_ends_and_says_where_the_rest_is() -> None:
     text = show(CellResult("ok", output="START" + "x" * 50_000 + "END"))
     assert text.startswith("START")
     assert "END\n" in text
-    assert '[… 49,008 characters left out; all of it is in history[-1]["output"] …]' in text
+    assert '[… 49,008 characters left out; see history[-1]["output"] …]' in text
     assert len(text) < 1300
 
 
@@ -62,7 +62,7 @@ def test_a_template_in_the_output_is_text() -> None:
 def test_a_dead_kernel_says_exactly_what_was_lost() -> None:
     text = show(CellResult("died", death=Death("oom", "2 GB")), lost=("df", "chunks"))
     assert "ran out of memory" in text
-    assert "All variables are lost: df, chunks." in text
+    assert "Lost are `history`, what was imported, and all variables: df, chunks." in text
     assert "`context` loaded again" in text
     assert "(no output)" not in text
 

@@ -197,6 +197,19 @@ async def test_a_reply_cut_off_within_its_code_is_told(play) -> None:
     assert "cut off" in game.told()
 
 
+async def test_a_reply_cut_off_before_its_code_is_told(play) -> None:
+    game = play([Reply(text="Let me think", finish_reason="length"), DONE])
+    assert (await game()).ready
+    assert "cut off before any code" in game.told()
+
+
+async def test_empty_replies_are_reminded_in_one_message(play) -> None:
+    game = play(["", Reply(text=None), DONE])
+    assert (await game()).ready
+    assert game.told().count("Your reply held no code") == 1
+    assert [message["role"] for message in game.sent()] == ["system", "user"]
+
+
 async def test_the_last_turn_says_so_and_its_cell_counts(play) -> None:
     game = play([cell("print(1)"), cell("print(2)"), DONE], max_turns=3)
     assert await game() == Outcome("42", True, "answered", 3)
@@ -250,7 +263,7 @@ async def test_the_same_code_with_new_output_is_no_loop(play) -> None:
 async def test_a_dead_kernel_is_explained_with_its_losses(play) -> None:
     game = play([cell("df = 1\nrows = 2"), cell('answer["content"] = "draft"\nDIE()'), DONE])
     assert await game() == Outcome("42", True, "answered", 3)
-    assert "All variables are lost: df, rows." in game.told()
+    assert "Lost are `history`, what was imported, and all variables: df, rows." in game.told()
 
 
 async def test_max_tokens_ends_in_a_last_turn_that_is_paid_for(play) -> None:
@@ -282,15 +295,18 @@ async def test_a_limit_too_small_for_any_turn_spends_nothing(play) -> None:
     game = play([DONE], max_tokens=20)
     assert await game() == Outcome("", False, "max_tokens", 0)
     assert game.server.request_count == 0
+    assert "the run has 20 left" in game.of("notice")[0]["text"]
 
 
 async def test_the_timeout_stops_a_cell_and_leaves_time_for_a_last_turn(play) -> None:
-    game = play([cell('answer["content"] = "draft"\nSLEEP(60)'), DONE], timeout=3)
+    game = play([cell('answer["content"] = "draft"\nSLEEP(60)'), DONE], timeout=2)
     begun = time.monotonic()
     assert await game() == Outcome("42", True, "answered", 2)
-    assert time.monotonic() - begun < 3.5
-    assert game.kernel.cancelled == 1
-    assert "cell was stopped because the time" in game.told()
+    assert time.monotonic() - begun < 2.5
+    assert (game.kernel.interrupted, game.kernel.cancelled) == (1, 0)
+    assert game.of("cell.completed")[0]["status"] == "interrupted"
+    assert "The cell was interrupted, since the time for this run is nearly over" in game.told()
+    assert "draft of 5 characters" in game.told()
     assert "time for this run is nearly over" in game.told()
 
 
@@ -312,9 +328,19 @@ async def test_a_failing_endpoint_keeps_the_draft(play) -> None:
     assert game.ledger.usage().root.calls == 2
 
 
-async def test_a_stream_that_breaks_off_before_its_code_is_an_error(play) -> None:
-    outcome = await play([Fault.drop(mid_body=True)])()
-    assert isinstance(outcome.error, EndpointError)
+async def test_a_reply_that_breaks_off_is_asked_for_again(play, monkeypatch) -> None:
+    monkeypatch.setattr("rlm.loop.REASK_AFTER", (0.01, 0.01))
+    game = play([Fault.drop(mid_body=True), cell("print(1)"), Fault.truncated(), Fault.truncated(), DONE])
+    assert await game() == Outcome("42", True, "answered", 2)
+    assert game.ledger.usage().root.calls == game.server.request_count == 5
+    assert "broke off" in game.of("notice")[-1]["text"]
+
+
+async def test_an_endpoint_that_breaks_off_every_reply_is_an_error(play, monkeypatch) -> None:
+    monkeypatch.setattr("rlm.loop.REASK_AFTER", (0.01, 0.01))
+    game = play([Fault.drop(mid_body=True)])
+    assert isinstance((await game()).error, EndpointError)
+    assert game.server.request_count == 3
 
 
 async def test_a_kernel_that_cannot_be_had_is_an_error(play) -> None:
@@ -345,3 +371,16 @@ async def test_deltas_are_shown_as_they_come(play) -> None:
     await game()
     assert "".join(event["text"] for event in game.of("root.delta")).startswith("```repl\nanswer")
     assert len(game.of("root.delta")) > 3
+
+
+async def test_a_cell_that_the_sandbox_is_too_late_for_is_not_run(play) -> None:
+    game = play([cell('answer["content"] = "never"'), "prose in the last turn"], timeout=1)
+
+    async def start() -> None:
+        await asyncio.sleep(1.5)
+
+    game.kernel.start = start
+    outcome = await game()
+    assert (outcome.stop_reason, outcome.answer) == ("timeout", "prose in the last turn")
+    assert "the cell was not run" in game.told()
+    assert game.kernel.cells == []
