@@ -112,6 +112,10 @@ class Run:
         if self._task is not None:
             self._task.cancel()
 
+    def abandon(self) -> RunResult:
+        """The result as it stands, told as the last event: for a process that ends now, without cleaning up."""
+        return self._completion(self._so_far("interrupted"))
+
     # --- the parts
 
     async def _prepared(self, folder: Path) -> PreparedInput:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from rlm.commands.consent import TerminalConsent
 from rlm.commands.console import debug_traceback, print_answer, print_json, say, say_error
@@ -123,12 +123,21 @@ class _Session:
     def _stop(self) -> None:
         self._signals += 1
         if self._signals > 1:
-            self.display.close()
-            # Nothing is left behind: the sandbox ends with the pipe to this process.
-            os._exit(INTERRUPTED)
+            self._leave()
         if not self.output.quiet:
             say("interrupted: ending the run with its best draft (once more: end at once)")
         self._interrupt()
+
+    def _leave(self) -> NoReturn:
+        """End this process now. Nothing is left behind: the sandbox ends with the pipe to it."""
+        try:
+            if self._run is not None and not self.result:
+                self._run.abandon()
+            self.display.close()
+            if self.result:
+                _report(self.result, self.output)
+        finally:
+            os._exit(INTERRUPTED)
 
 
 def _reap() -> None:
