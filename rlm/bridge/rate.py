@@ -9,12 +9,14 @@ from collections.abc import Callable
 FRAMES_PER_SECOND = 20_000
 BURST = 40_000
 """Frames that may come at once after a quiet time."""
+DEBT = 200_000
+"""Frames, or as much other work, that a kernel may be ahead of its rate: a window full of the shortest ones is more."""
 BATCHED = 1 << 18
 """Bytes of credit that are saved up before they are sent, since each grant is a frame itself."""
 
 
 class RateGate:
-    """A token bucket over frames: a guest that floods is read more slowly, never cut off."""
+    """A token bucket over frames: a guest that is quick is read more slowly, one that floods is told apart."""
 
     def __init__(self, grant: Callable[[int], None], *, rate: float = FRAMES_PER_SECOND, burst: float = BURST) -> None:
         self._grant = grant
@@ -25,11 +27,18 @@ class RateGate:
         self._owed = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def give_back(self, credit: int) -> None:
-        """One frame has been served, and `credit` bytes of it are free again."""
+    def admit(self, work: int = 1) -> bool:
+        """Count a frame that makes as much work as `work` frames; False, uncounted, if that is too far ahead."""
         now = time.monotonic()
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
+        if self._tokens - work < -DEBT:
+            return False
+        self._tokens -= work
+        return True
+
+    def give_back(self, credit: int) -> None:
+        """`credit` bytes are free again."""
         self._owed += credit
         if self._timer is not None:
             return

@@ -25,13 +25,15 @@ from typing import Any
 
 from rlm.bridge.frames import BridgeDecoder, bridge_frame
 from rlm.bridge.rate import RateGate
-from rlm.errors import ProtocolError
+from rlm.errors import ProtocolError, RLMError
 from rlm.protocols import Answer, Emit, Handler, Item, OpenBatch, SubCalls
 
 WINDOW = 64 << 20
 """Bytes of unanswered requests that one kernel may have under way."""
 MAX_BATCHES = 256
 MAX_BATCH = 100_000
+MAX_PROMPTS = 2 * MAX_BATCH
+"""Prompts of all open batches together: the shortest ones weigh more in the host than in the window."""
 MAX_REQUESTS = 16
 MAX_ANSWER = 4 << 20
 """Characters of `answer["content"]`."""
@@ -58,7 +60,7 @@ class BridgeEvents:
     close: Callable[[], None]
     """Cut the connection."""
     busy: Callable[[bool], None]
-    """Whether any sub-call of this kernel is under way: the cell's clock stands still meanwhile."""
+    """Whether any prompt of this kernel waits for its outcome: the cell's clock stands still meanwhile."""
     answer: Callable[[Answer], None]
     output: Callable[[str], None]
 
@@ -77,6 +79,8 @@ class GuestBridge:
         self._batches: dict[int, _Batch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests: set[int] = set()
+        self._waiting = 0
+        """Prompts that came and have no outcome yet."""
         self._gate = RateGate(events.credit)
         self.closed = False
 
@@ -86,6 +90,8 @@ class GuestBridge:
             return
         try:
             for message, size in self._decoder.feed(data):
+                if not self._gate.admit():
+                    raise ProtocolError("a flood of frames")
                 self._gate.give_back(size - self._serve(message, size))
         except ProtocolError as error:
             self._break(str(error))
@@ -95,11 +101,15 @@ class GuestBridge:
         for batch in list(self._batches.values()):
             batch.open.cancel()
 
-    async def aclose(self) -> None:
-        """Cancel what runs and wait for it to end."""
+    def cut(self) -> None:
+        """The guest is gone: nothing more is heard from it or sent to it, and its sub-calls are cancelled."""
         self.closed = True
         self.cancel_all()
         self._gate.close()
+
+    async def aclose(self) -> None:
+        """Cancel what runs and wait for it to end."""
+        self.cut()
         while self._tasks:
             for task in self._tasks:
                 if task.get_name() == "request":
@@ -132,9 +142,8 @@ class GuestBridge:
         return 0
 
     def _break(self, detail: str) -> None:
-        self.closed = True
         self._emit("protocol.error", detail=detail)
-        self.cancel_all()
+        self.cut()
         self._events.close()
 
     def _spawn(self, coroutine: Any, name: str) -> None:
@@ -157,6 +166,9 @@ class GuestBridge:
         if type(size) is not int or not 1 <= size <= MAX_BATCH:
             self._send({"op": "done", "id": number, "error": f"a batch holds 1 to {MAX_BATCH:,} prompts"})
             return
+        if sum(batch.size for batch in self._batches.values()) + size > MAX_PROMPTS or not self._gate.admit(size):
+            self._send({"op": "done", "id": number, "error": "too many prompts at the same time: send fewer, or wait"})
+            return
         if not isinstance(options, dict):
             raise ProtocolError("opts must be an object")
         try:
@@ -165,8 +177,6 @@ class GuestBridge:
             self._send({"op": "done", "id": number, "error": str(error)})
             return
         self._batches[number] = _Batch(size, opened)
-        if len(self._batches) == 1:
-            self._events.busy(True)
         self._spawn(self._finish(number), "batch")
 
     def _add_prompts(self, message: dict[str, Any], size: int) -> int:
@@ -182,9 +192,15 @@ class GuestBridge:
         batch.seen.update(indexes)
         share = size // len(items)
         batch.held.update(dict.fromkeys(indexes, share))
+        self._wait_for(len(items))
         for index, prompt in zip(indexes, items, strict=True):
             batch.open.add(index, prompt)
         return share * len(items)
+
+    def _wait_for(self, change: int) -> None:
+        before, self._waiting = self._waiting, self._waiting + change
+        if bool(before) != bool(self._waiting):
+            self._events.busy(bool(self._waiting))
 
     def _deliver(self, number: int, items: list[Item]) -> None:
         batch = self._batches.get(number)
@@ -192,6 +208,7 @@ class GuestBridge:
             return
         frame: list[Item] = []
         weight = credit = 0
+        before = len(batch.held)
         for index, item in items:
             credit += batch.held.pop(index, 0)
             frame.append((index, item))
@@ -201,6 +218,7 @@ class GuestBridge:
                 frame, weight = [], 0
         if frame:
             self._send({"op": "results", "id": number, "items": frame})
+        self._wait_for(len(batch.held) - before)
         self._gate.give_back(credit)
 
     async def _finish(self, number: int) -> None:
@@ -209,9 +227,8 @@ class GuestBridge:
             await batch.open.wait()
         finally:
             del self._batches[number]
+            self._wait_for(-len(batch.held))
             self._gate.give_back(sum(batch.held.values()))
-            if not self._batches:
-                self._events.busy(False)
         self._send({"op": "done", "id": number, "error": None})
 
     # --- other requests ---------------------------------------------------------------------
@@ -229,7 +246,7 @@ class GuestBridge:
         number = message["id"]
         try:
             reply = await self._handlers[op](message)
-        except ValueError as error:
+        except (ValueError, RLMError) as error:
             reply = {"error": str(error), "message": str(error)}
         finally:
             self._requests.discard(number)

@@ -8,10 +8,10 @@ import signal
 from rlm.protocols import Death
 
 
-def read_death(status: object, *, killed: bool, out_of_memory: bool) -> Death:
-    """`status` as of waitpid, from the agent; `killed` if the host had asked for it."""
+def read_death(status: object, *, killed: str, out_of_memory: bool) -> Death:
+    """`status` as of waitpid, from the agent; `killed` says why the host had asked for it, if it had."""
     if killed:
-        return Death("killed", "it did not stop when interrupted")
+        return Death("killed", killed)
     if type(status) is not int or not 0 <= status < 1 << 16:
         return Death("lost", "the agent reported no usable status")
     if os.WIFSIGNALED(status):

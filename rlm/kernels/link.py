@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from rlm.bridge import frames
-from rlm.errors import ProtocolError
+from rlm.errors import ProtocolError, SandboxError
 from rlm.protocols import Death, Process
 
 Control = dict[str, Any]
+BRIDGE_CHUNK = 1 << 20
+"""Bytes of one frame of bridge data: a long one would keep the kernel's other frames waiting."""
 
 
 class AgentLink:
@@ -40,6 +42,11 @@ class AgentLink:
         if not self.ended.done():
             self._process.write(frame)
 
+    def send_bridge(self, kernel: int, data: bytes) -> None:
+        """Bytes of a kernel's bridge, of any length."""
+        for start in range(0, len(data), BRIDGE_CHUNK):
+            self.send(frames.agent_frame(frames.BRIDGE, kernel, data[start : start + BRIDGE_CHUNK]))
+
     def control(self, op: str, **fields: Any) -> None:
         self.send(frames.control_frame(op, **fields))
 
@@ -67,10 +74,11 @@ class AgentLink:
                         self._on_control(_control(payload))
                     else:
                         self._on_frame(channel, kernel, payload)
-        except ProtocolError as error:
-            # Only something that took over the agent's own stdout can have sent this.
-            self._on_violation(str(error))
-            await self._process.kill()
+        except Exception as error:
+            # Whatever it was, nothing more is read, and who waits for this sandbox must learn that it is over.
+            self._on_violation(f"{type(error).__name__}: {str(error)[:500]}")
+            with contextlib.suppress(SandboxError):
+                await self._process.kill()
         finally:
             if not self.ended.done():
                 self.ended.set_result(await self._process.wait())

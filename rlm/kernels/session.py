@@ -23,6 +23,7 @@ from rlm.kernels.link import AgentLink, Control
 from rlm.kernels.report import read_report
 from rlm.protocols import (
     Answer,
+    CellError,
     CellResult,
     CellStatus,
     Death,
@@ -33,15 +34,23 @@ from rlm.protocols import (
     SubCalls,
 )
 
-GRACE = 2.0
-"""Seconds between SIGINT and SIGKILL."""
+GRACE = (0.3, 0.7, 1.0)
+"""Seconds after each SIGINT; then comes SIGKILL."""
 START_TIMEOUT = 120.0
 """Seconds for the sandbox to build `context`: 1 GB of text takes about one."""
 KILL_TIMEOUT = 5.0
 """Seconds for the agent to report a killed kernel before the whole sandbox goes."""
 LIVE_OUTPUT = 1 << 15
 """Characters of a running cell's output that are kept in case it dies."""
-MAX_LAUNCHES = 4
+LIVE_ANSWERS = 16 << 20
+"""Characters of `answer` that are passed on while a cell runs; beyond them, its last state when the cell has ended."""
+MAX_CODE = 1 << 20
+"""Characters of a cell: compiling more takes seconds, and data does not belong there."""
+FILES_SHARE = 8
+"""After an out-of-memory kill, a sandbox with more than one part in so many taken by files is given up."""
+MAX_STRAYS = 100
+"""Messages that nobody asked for, after which a kernel is not listened to any more."""
+MAX_LAUNCHES = 10
 """Sandboxes that one session may use up."""
 
 
@@ -54,7 +63,9 @@ class _Root:
         self.messages = KernelMessages()
         self.started: asyncio.Future[None] = loop.create_future()
         self.died: asyncio.Future[Death] = loop.create_future()
-        self.killed = False
+        self.killed = ""
+        """Why the host has killed it, if it has."""
+        self.strays = 0
         self.bridge: GuestBridge | None = None
         self.waiting_for: str | None = None
         self.reply: asyncio.Future[dict[str, Any]] = loop.create_future()
@@ -83,7 +94,12 @@ class KernelSession:
         self._root: _Root | None = None
         self._ready: asyncio.Future[None] | None = None
         self._clock: ActiveClock | None = None
-        self._live: list[str] = []
+        self._live = ""
+        self._answer_room = LIVE_ANSWERS
+        self._told = Answer()
+        self._busy = False
+        self._spoiled = False
+        """The sandbox must not be used again, although it lives."""
         self._numbers = 0
         self._launches = 0
         self._oom_kills = 0
@@ -95,8 +111,12 @@ class KernelSession:
 
     async def start(self) -> None:
         began = time.monotonic()
-        await self._launch()
-        await self._fork()
+        try:
+            await self._launch()
+            await self._fork()
+        except BaseException:
+            await asyncio.shield(asyncio.get_running_loop().create_task(self.aclose()))
+            raise
         self._emit("kernel.started", sandbox=self._launcher.name, seconds=round(time.monotonic() - began, 3))
 
     async def aclose(self) -> None:
@@ -113,9 +133,13 @@ class KernelSession:
         if self._launches > MAX_LAUNCHES:
             raise SandboxError(f"the sandbox was lost {MAX_LAUNCHES} times; giving up")
         process = await self._launcher.launch(self._spec)
+        if self._closed:
+            await process.aclose()
+            raise SandboxError("this kernel is closed")
         self._ready = asyncio.get_running_loop().create_future()
         self._link = AgentLink(process, on_control=self._control, on_frame=self._frame, on_violation=self._violation)
         self._oom_kills = 0
+        self._spoiled = False
         self._link.control("boot", config=dict(self._spec.config))
         await self._unless_ended(self._ready, "start")
 
@@ -148,7 +172,7 @@ class KernelSession:
         assert link is not None
         number = root.number
         events = BridgeEvents(
-            send=lambda data: link.send(frames.agent_frame(frames.BRIDGE, number, data)),
+            send=lambda data: link.send_bridge(number, data),
             credit=lambda amount: link.control("credit", kernel=number, bytes=amount),
             close=lambda: link.control("close_bridge", kernel=number),
             busy=lambda busy: self._clock.pause(busy) if self._clock is not None else None,
@@ -176,22 +200,29 @@ class KernelSession:
                 mine.started.set_result(None)
             case "exited" if mine is not None:
                 self._exited(mine, message)
-            case "violation":
-                self._violation(str(message.get("detail"))[:500])
+            case "violation" if mine is not None:
+                self._stray(mine, str(message.get("detail"))[:500])
 
     def _exited(self, root: _Root, message: Control) -> None:
         kills = message.get("oom_kills")
         kills = kills if type(kills) is int else 0
         death = read_death(message.get("status"), killed=root.killed, out_of_memory=kills > self._oom_kills)
+        files = message.get("files")
+        if death.reason == "oom" and type(files) is int and files > self._spec.memory // FILES_SHARE:
+            # They would take the memory of every fresh kernel in this sandbox.
+            death = Death("oom", f"{death.detail}; the files in /tmp, which count as memory, are lost too")
+            self._spoiled = True
         self._oom_kills = max(kills, self._oom_kills)
         if not root.started.done():
             root.started.set_exception(SandboxError(f"the kernel could not start: {death.detail}"))
         if not root.died.done():
             root.died.set_result(death)
+        if root.bridge is not None:
+            root.bridge.cut()
 
     def _frame(self, channel: int, number: int, payload: bytes) -> None:
         root = self._root
-        if root is None or root.number != number:
+        if root is None or root.number != number or root.killed:
             return
         if channel == frames.BRIDGE:
             if root.bridge is not None:
@@ -200,10 +231,20 @@ class KernelSession:
         try:
             parent, content = root.messages.read_reply(payload)
         except ProtocolError as error:
-            self._violation(str(error))
+            self._stray(root, str(error))
             return
         if parent == root.waiting_for and not root.reply.done():
             root.reply.set_result(content)
+        else:
+            self._stray(root)
+
+    def _stray(self, root: _Root, violation: str = "") -> None:
+        """A message that is not the reply that is waited for: now and then a late one, in numbers an attack."""
+        root.strays += 1
+        if violation:
+            self._violation(violation)
+        if root.strays >= MAX_STRAYS:
+            self._order_kill(root, "it sent messages that nobody had asked for")
 
     def _violation(self, detail: str) -> None:
         self._emit("protocol.error", detail=detail)
@@ -212,54 +253,70 @@ class KernelSession:
         if answer.version <= self.answer.version:
             return
         self.answer = answer
-        if self._on_answer is not None:
-            self._on_answer(answer)
+        self._answer_room -= len(answer.content) + 100
+        if self._answer_room > 0:
+            self._tell_answer()
+
+    def _tell_answer(self) -> None:
+        if self._on_answer is not None and self._told is not self.answer:
+            self._told = self.answer
+            self._on_answer(self.answer)
 
     def _take_output(self, text: str) -> None:
-        room = LIVE_OUTPUT - sum(map(len, self._live))
-        if room > 0:
-            self._live.append(text[:room])
+        if len(self._live) < LIVE_OUTPUT:
+            self._live += text[: LIVE_OUTPUT - len(self._live)]
 
     # --- cells ------------------------------------------------------------------------------
 
     async def execute(self, code: str, *, timeout: float | None = None) -> CellResult:
-        root = await self._living_root()
-        link = self._link
-        assert link is not None
+        if self._busy:
+            raise SandboxError("this kernel is running a cell already")
+        if len(code) > MAX_CODE:
+            why = f"the cell has {len(code):,} characters, and the limit is {MAX_CODE:,}; nothing was executed"
+            return CellResult(status="error", error=CellError("CodeTooLong", why, ""), answer=self.answer)
+        self._busy = True
+        try:
+            return await self._execute(code, timeout)
+        finally:
+            self._busy = False
+            self._tell_answer()
+
+    async def _execute(self, code: str, timeout: float | None) -> CellResult:
+        if self._tasks:
+            # A cell whose caller did not wait until it was stopped.
+            await asyncio.wait(self._tasks)
+        root, link = await self._living_root()
         clock = self._clock = ActiveClock()
-        self._live = []
+        self._live, self._answer_room = "", LIVE_ANSWERS
         root.waiting_for, payload = root.messages.execute_request(code)
         root.reply = asyncio.get_running_loop().create_future()
         link.send(frames.agent_frame(frames.SHELL, root.number, payload))
         expiry = asyncio.get_running_loop().create_task(clock.expire(timeout))
         status: CellStatus | None = None
         try:
-            await asyncio.wait(self._outcomes(root) | {expiry}, return_when=asyncio.FIRST_COMPLETED)
-            if expiry.done() and not root.reply.done() and not root.died.done():
+            await asyncio.wait({*_outcomes(root, link), expiry}, return_when=asyncio.FIRST_COMPLETED)
+            if not any(outcome.done() for outcome in _outcomes(root, link)):
                 status = "timeout"
-                await self._stop(root)
-            return await self._result(root, clock, status)
+                await self._stop(root, link)
+            return await self._result(root, link, clock, status)
         except asyncio.CancelledError:
-            await self._shielded(self._stop(root))
+            await self._shielded(self._stop(root, link))
             raise
         finally:
             expiry.cancel()
             self._clock = None
 
-    def _outcomes(self, root: _Root) -> set[asyncio.Future[Any]]:
-        assert self._link is not None
-        return {root.reply, root.died, self._link.ended}
-
-    async def _living_root(self) -> _Root:
+    async def _living_root(self) -> tuple[_Root, AgentLink]:
         """The root kernel; a fresh one when the last has died. Raises `SandboxError`."""
         if self._closed:
             raise SandboxError("this kernel is closed")
-        if self._link is None or self._link.ended.done():
+        if self._link is None or self._link.ended.done() or self._spoiled:
             await self._revive(relaunch=True)
         elif self._root is None or self._root.died.done():
             await self._revive(relaunch=False)
         assert self._root is not None
-        return self._root
+        assert self._link is not None
+        return self._root, self._link
 
     async def _revive(self, *, relaunch: bool) -> None:
         began = time.monotonic()
@@ -282,7 +339,7 @@ class KernelSession:
         await self._launch()
         await self._fork()
 
-    async def _result(self, root: _Root, clock: ActiveClock, status: CellStatus | None) -> CellResult:
+    async def _result(self, root: _Root, link: AgentLink, clock: ActiveClock, status: CellStatus | None) -> CellResult:
         seconds, active = round(clock.wall, 4), round(clock.active, 4)
         detail = "the kernel's reply was not one"
         if root.reply.done():
@@ -293,22 +350,19 @@ class KernelSession:
             except ProtocolError as error:
                 self._violation(str(error))
                 detail = str(error)
-                root.killed = True
-                await self._kill(root)
-        death = await self._death(root, detail)
+                await self._kill(root, link, detail)
+        death = await self._death(root, link, detail)
         self._emit("kernel.died", reason=death.reason, detail=death.detail)
         return CellResult(
             status="died",
-            output="".join(self._live),
+            output=self._live,
             answer=self.answer,
             seconds=seconds,
             active_seconds=active,
             death=death,
         )
 
-    async def _death(self, root: _Root, detail: str) -> Death:
-        link = self._link
-        assert link is not None
+    async def _death(self, root: _Root, link: AgentLink, detail: str) -> Death:
         if not root.died.done():
             # The reply may have been forged by a kernel that lives on, or the sandbox is gone as a whole.
             await asyncio.wait({root.died, link.ended}, timeout=KILL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
@@ -319,30 +373,32 @@ class KernelSession:
     # --- the ladder -------------------------------------------------------------------------
 
     async def interrupt(self) -> None:
-        if self._root is not None and self._clock is not None:
-            await self._stop(self._root)
+        if self._root is not None and self._link is not None and self._clock is not None:
+            await self._stop(self._root, self._link)
 
-    async def _stop(self, root: _Root) -> None:
+    async def _stop(self, root: _Root, link: AgentLink) -> None:
         """SIGINT, grace, SIGKILL, the end of the sandbox: as far as it takes."""
-        assert self._link is not None
         if root.bridge is not None:
             root.bridge.cancel_all()
-        for _ in range(2):
-            # A second one, since an interrupt that falls into a fork handler or a destructor is lost.
-            self._link.control("signal", kernel=root.number, signal=2)
-            await asyncio.wait(self._outcomes(root), timeout=GRACE / 2, return_when=asyncio.FIRST_COMPLETED)
-            if any(outcome.done() for outcome in self._outcomes(root)):
+        outcomes = _outcomes(root, link)
+        for pause in GRACE:
+            # More than one, since an interrupt is lost that comes before the cell, or falls into a destructor.
+            link.control("signal", kernel=root.number, signal=2)
+            done, _ = await asyncio.wait(outcomes, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            if done:
                 return
-        await self._kill(root)
+        await self._kill(root, link, "it did not stop when interrupted")
 
-    async def _kill(self, root: _Root) -> None:
-        assert self._link is not None
-        root.killed = True
-        self._link.control("kill", kernel=root.number)
-        ends = {root.died, self._link.ended}
-        await asyncio.wait(ends, timeout=KILL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        if not any(end.done() for end in ends):
-            await self._link.kill()
+    def _order_kill(self, root: _Root, why: str) -> None:
+        if self._link is not None and not root.killed:
+            root.killed = why
+            self._link.control("kill", kernel=root.number)
+
+    async def _kill(self, root: _Root, link: AgentLink, why: str) -> None:
+        self._order_kill(root, why)
+        done, _ = await asyncio.wait({root.died, link.ended}, timeout=KILL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            await link.kill()
 
     async def _shielded(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run to the end although the caller is being cancelled."""
@@ -350,3 +406,8 @@ class KernelSession:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)
+
+
+def _outcomes(root: _Root, link: AgentLink) -> set[asyncio.Future[Any]]:
+    """What ends a cell: its reply, the end of its kernel, the end of the sandbox."""
+    return {root.reply, root.died, link.ended}

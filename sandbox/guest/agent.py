@@ -330,7 +330,8 @@ class Agent:
         del self.kernels[kernel.number]
         kernel.close()
         self.sweep(kernel.pid)
-        self.send_control("exited", kernel=kernel.number, status=status, oom_kills=procs.oom_kills())
+        facts = {"oom_kills": procs.oom_kills(), "files": procs.files_in_memory()}
+        self.send_control("exited", kernel=kernel.number, status=status, **facts)
 
     def sweep(self, session: int) -> None:
         """Kill what a dead kernel left running: its session, or all there is when it was the last."""
@@ -348,14 +349,16 @@ class Agent:
             os.kill(-1, signal.SIGKILL)
 
     def reap(self) -> None:
-        """Bury orphans. The zygote's own end is seen by its socket."""
+        """Bury orphans. The zygote's own end is seen by its socket; should a cell have stopped it, it goes on."""
         while True:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            if os.WIFSTOPPED(status):
+                os.kill(pid, signal.SIGCONT)
 
 
 if __name__ == "__main__":

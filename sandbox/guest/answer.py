@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 PUSH_EVERY = 0.05
-MAX_CONTENT = 4 << 20
-"""Characters of `content` that the host accepts."""
+MAX_CONTENT = 2 << 20
+"""Characters of `content` that count: as JSON they take up to six bytes each, and have to fit a frame."""
 
 
 def as_text(content: object) -> tuple[str, str | None]:
@@ -48,7 +48,8 @@ def _describe(content: object) -> tuple[str, str]:
         kind = f"{kind} that is not JSON"
     try:
         return str(content), f'answer["content"] is a {kind}; its str() counts. A str is safest.'
-    except Exception as error:
+    except BaseException as error:
+        # The object's own code may raise anything, `SystemExit` included.
         return "", f'answer["content"] is a {kind} without a text ({type(error).__name__}: {error}); assign a str.'
 
 
@@ -136,8 +137,8 @@ class AnswerKeeper:
     def state(self) -> tuple[str, bool]:
         try:
             ready = bool(self.answer.get("ready", False))
-        except Exception:
-            # An object of the model's own whose truth raises (a numpy array does) does not end a run.
+        except BaseException:
+            # An object whose truth raises (a numpy array does), whatever it raises, does not end a run.
             ready = False
         return as_text(self.answer.get("content", ""))[0], ready
 

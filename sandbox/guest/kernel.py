@@ -6,16 +6,20 @@ nothing that this process publishes elsewhere is listened to.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
 import traceback
 import warnings
-from types import SimpleNamespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 from ipykernel.ipkernel import IPythonKernel
@@ -70,6 +74,7 @@ class Shell(ZMQInteractiveShell):  # type: ignore[misc]
     def prepare(self, guest: Guest) -> None:
         """Before the first cell: our names, cells called `<cell N>` in tracebacks, and `%pip`."""
         guest.namespace.adopt(self.user_ns)
+        self.user_ns_hidden.update(self.user_ns)
         self.compile.get_code_name = lambda *_: f"<cell {len(guest.history) + 1}>"
         self.installer = Installer(guest.bridge, guest.packages)
         self.register_magic_function(self.installer.pip, "line", "pip")
@@ -84,15 +89,39 @@ class Shell(ZMQInteractiveShell):  # type: ignore[misc]
 
 
 class Kernel(IPythonKernel):  # type: ignore[misc]
-    """Adds the report of the cell to each execute reply."""
+    """Adds the report of the cell to each execute reply, and sees to it that there is always a reply.
+
+    An interrupt raises `KeyboardInterrupt` where the cell's own code is running, and cancels a cell
+    that waits in the event loop; anywhere else it comes too late, and is dropped. So it never falls
+    into our own code, into a background task (which would end the loop) or into the next cell.
+    """
 
     shell_class = Shell
     guest: Guest
+    cell_task: asyncio.Task[Any] | None = None
+    """The task in which the current cell's code runs."""
+    awaited: asyncio.Future[Any] | None = None
+    """The same, if the cell can wait in the event loop."""
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        self.guest.begin()
+        self.cell_task = asyncio.current_task()
+        try:
+            return await self._report_on(code, silent, *args, **kwargs)
+        finally:
+            self.cell_task = None
+
+    async def _report_on(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self.shell.failure, self.shell.left = None, False
-        reply = await super().do_execute(code, silent, *args, **kwargs)
+        self.guest.begin()
+        reply: dict[str, Any] = {}
+        try:
+            reply = await super().do_execute(code, silent, *args, **kwargs)
+        except BaseException as error:
+            # Such as an exception of the cell's own whose text IPython could not make.
+            self.shell.failure = self.shell.failure or describe_exception(error)
+        for page in reply.get("payload", ()):
+            # What `name?` would show in a pager.
+            self.guest.capture.add(str(page.get("data", {}).get("text/plain", "")) + "\n")
         failure = self.shell.failure
         if reply.get("status") == "error" and failure is None and not self.shell.left:
             failure = {"name": str(reply.get("ename"))[:200], "value": str(reply.get("evalue"))[:2000], "traceback": ""}
@@ -106,6 +135,35 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
             "payload": [],
             "rlm": self.guest.report(code, failure, left=self.shell.left),
         }
+
+    def pre_handler_hook(self) -> None:
+        self.saved_sigint_handler = signal.signal(signal.SIGINT, self.on_sigint)
+
+    @contextmanager
+    def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:
+        """Around a cell with a top-level `await`: `future` is the task that its code runs in."""
+        outer, self.cell_task, self.awaited = self.cell_task, asyncio.ensure_future(future), future
+        try:
+            yield
+        finally:
+            self.cell_task, self.awaited = outer, None
+
+    def on_sigint(self, signum: int, frame: FrameType | None) -> None:
+        loop = asyncio.get_running_loop()
+        if self.cell_task is not None and asyncio.current_task(loop) is self.cell_task and _in_cell(frame):
+            signal.default_int_handler(signum, frame)
+        if self.awaited is not None:
+            # Thread-safe although this is the loop's thread: it may be asleep, and only this wakes it.
+            loop.call_soon_threadsafe(self.awaited.cancel)
+
+
+def _in_cell(frame: FrameType | None) -> bool:
+    """Whether code of a cell is running in `frame`, or has called it."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<cell"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class App(IPKernelApp):  # type: ignore[misc]
@@ -129,6 +187,10 @@ class Guest:
 
     def __init__(self, config: dict[str, Any], loaded: Loaded, bridge_fd: int) -> None:
         self.capture = output.Capture()
+        self._streams: dict[str, Any] = {
+            "stdout": output.Stream(self.capture, 1, "<stdout>"),
+            "stderr": output.Stream(self.capture, 2, "<stderr>"),
+        }
         self.bridge = Bridge(bridge_fd)
         self.calls = SubCalls(self.bridge)
         last = config.get("answer") or {}
@@ -155,8 +217,8 @@ class Guest:
         self._oom_kills = procs.oom_kills() or 0
 
     def start(self) -> None:
-        sys.stdout = sys.__stdout__ = output.Stream(self.capture, 1, "<stdout>")  # type: ignore[misc]
-        sys.stderr = sys.__stderr__ = output.Stream(self.capture, 2, "<stderr>")  # type: ignore[misc]
+        sys.stdout = sys.__stdout__ = self._streams["stdout"]  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = self._streams["stderr"]  # type: ignore[misc]
         self.capture.start()
         self.bridge.start()
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
@@ -170,14 +232,25 @@ class Guest:
     def begin(self) -> None:
         self._started = time.monotonic()
         self._live = 0
+        self.capture.attach()
+
+    def _restore_streams(self) -> list[str]:
+        """A cell that dies halfway leaves its redirections behind, and later output would be lost."""
+        remarks = []
+        for name, stream in self._streams.items():
+            if getattr(sys, name) is not stream:
+                setattr(sys, name, stream)
+                remarks.append(f"`sys.{name}` was replaced; the original is back.")
+        return remarks
 
     def report(self, code: str, failure: dict[str, str] | None, *, left: bool) -> dict[str, Any]:
         """Everything about the cell that just ended."""
         try:
-            remarks = self.remarks + self.namespace.restore() + self.keeper.settle(self.namespace.values)
+            remarks = self.remarks + self._restore_streams()
+            remarks += self.namespace.restore() + self.keeper.settle(self.namespace.values)
             variables = self.namespace.changes()
-        except Exception as error:
-            # Objects of the cell's own may raise from anything that is asked of them.
+        except BaseException as error:
+            # Objects of the cell's own may raise anything from whatever is asked of them.
             remarks, variables = [f"The namespace could not be read: {type(error).__name__}: {error}"[:500]], []
         self.remarks = []
         if left:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 MAX_LISTED = 50
 MAX_NAME = 80
+SLOW = 0.2
+"""Seconds; a type that took longer to tell its size, or was interrupted at it, is not asked again."""
+_slow_types: set[type] = set()
 
 
 def measure(value: object) -> str:
     """A short, safe measure of a value: its shape or its length."""
+    if type(value) in _slow_types:
+        return ""
+    began = time.monotonic()
     try:
         shape = getattr(value, "shape", None)
         if isinstance(shape, tuple) and all(isinstance(n, int) for n in shape):
@@ -22,9 +29,12 @@ def measure(value: object) -> str:
             return text[:MAX_NAME]
         if hasattr(value, "__len__"):
             return f"len {len(value):,}"
-    except Exception as error:
-        # The value's own code may raise anything; that is worth a word, not a failed cell.
+    except BaseException as error:
+        # The value's own code may raise anything, or be interrupted; that is worth a word, not a failed cell.
         return f"({type(error).__name__})"
+    finally:
+        if time.monotonic() - began > SLOW and type(value).__module__ != "builtins":
+            _slow_types.add(type(value))
     return ""
 
 

@@ -56,11 +56,15 @@ class Capture:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         read, write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read, False)
-        for fd in (1, 2):
-            os.dup2(write, fd)
-        os.close(write)
-        self._pipe = read
+        self._pipe, self._pipe_end = read, write
         self._pipe_lock = threading.Lock()
+        self.pid = os.getpid()
+        self.attach()
+
+    def attach(self) -> None:
+        """Lead descriptors 1 and 2 here, wherever a cell has left them."""
+        for fd in (1, 2):
+            os.dup2(self._pipe_end, fd)
 
     def start(self) -> None:
         threading.Thread(target=self._listen, name="output", daemon=True).start()
@@ -154,8 +158,17 @@ class Stream(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        self._capture.write(text)
+        if os.getpid() == self._capture.pid:
+            self._capture.write(text)
+        else:
+            self._write_from_child(text)
         return len(text)
+
+    def _write_from_child(self, text: str) -> None:
+        """In a forked process: what it has of the capture, locks included, is a dead copy."""
+        data = memoryview(text.encode("utf-8", "replace"))
+        while data:
+            data = data[os.write(self._fd, data) :]
 
     def writable(self) -> bool:
         return True

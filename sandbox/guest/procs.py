@@ -22,6 +22,9 @@ _OOM_COUNTERS = (
     Path("/sys/fs/cgroup/memory/memory.oom_control"),
 )
 
+_INODE = 1024
+"""Bytes that an empty file takes, about."""
+
 
 def _prctl(option: int, value: int) -> None:
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
@@ -63,6 +66,15 @@ def oom_kills() -> int | None:
             if name == "oom_kill":
                 return int(value)
     return None
+
+
+def files_in_memory() -> int:
+    """Bytes of the sandbox's memory that files hold, which outlive the kernel that wrote them."""
+    total = 0
+    for path in ("/tmp", "/dev/shm"):
+        found = os.statvfs(path)
+        total += (found.f_blocks - found.f_bfree) * found.f_frsize + (found.f_files - found.f_ffree) * _INODE
+    return total
 
 
 def children_of_session(session: int) -> list[int]:

@@ -15,8 +15,8 @@ def describe_exception(error: BaseException) -> dict[str, str]:
     try:
         text = "".join(traceback.format_exception(type(error), error, _own_frames(error.__traceback__), limit=-FRAMES))
         value = str(error)
-    except Exception as failure:
-        # An exception class of the user's may raise from __str__.
+    except BaseException as failure:
+        # An exception class of the user's may raise anything from __str__.
         text = value = f"({type(error).__name__}, whose text could not be made: {type(failure).__name__})"
     if len(text) > LIMIT:
         text = f"{text[: LIMIT // 4]}\n[… {len(text) - LIMIT:,} characters …]\n{text[-LIMIT * 3 // 4 :]}"

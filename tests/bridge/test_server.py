@@ -10,6 +10,7 @@ import pytest
 
 from rlm.bridge import frames, server
 from rlm.bridge.rate import RateGate
+from rlm.errors import SandboxError
 from rlm.protocols import Answer
 
 
@@ -99,7 +100,7 @@ async def test_a_batch_in_several_frames_is_answered_item_by_item():
     items = [tuple(item) for m in rig.messages if m["op"] == "results" for item in map(list, m["items"])]
     assert [(i, o["text"]) for i, o in items] == [(0, "a"), (1, "b"), (2, "c")]
     assert rig.messages[-1] == {"v": 1, "op": "done", "id": 7, "error": None}
-    assert rig.busy == [True, False]
+    assert rig.busy == [True, False] * 2  # the stub answers at once, so nothing waits between the frames
 
 
 async def test_an_unusable_option_is_told_to_the_guest_and_closes_nothing():
@@ -114,6 +115,7 @@ async def test_cancel_stops_only_its_own_batch():
     rig = Rig(hold=True)
     for number in (1, 2):
         rig.feed(op="batch", id=number, n=1, opts={})
+        rig.feed(op="prompts", id=number, start=0, items=["a"])
     rig.feed(op="cancel", id=2)
     await settle()
     assert [batch.cancelled for batch in rig.batches] == [False, True]
@@ -215,7 +217,61 @@ async def test_the_credit_of_a_prompt_comes_back_with_its_outcome_and_all_of_it_
     assert total - 1000 < rig.credit <= total
 
 
-async def test_a_flood_of_frames_is_slowed_down_and_loses_no_credit():
+async def test_a_batch_whose_prompts_do_not_come_does_not_stop_the_clock():
+    rig = Rig(hold=True)
+    rig.feed(op="batch", id=1, n=3, opts={})
+    assert rig.busy == []
+    rig.feed(op="prompts", id=1, start=0, items=["a", "b"])
+    assert rig.busy == [True]
+    rig.batches[0].finish(0)
+    rig.batches[0].finish(1)
+    assert rig.busy == [True, False]
+    await rig.bridge.aclose()
+
+
+async def test_more_prompts_than_the_host_can_hold_are_refused_and_nothing_closes():
+    rig = Rig(hold=True)
+    for number in range(1, 4):
+        rig.feed(op="batch", id=number, n=server.MAX_BATCH, opts={})
+    assert len(rig.batches) == 2
+    assert "too many prompts" in rig.messages[-1]["error"]
+    assert not rig.closed
+    await rig.bridge.aclose()
+
+
+async def test_batches_that_come_and_go_at_full_speed_are_refused():
+    rig = Rig(hold=True)
+    for number in range(1, 20):
+        rig.feed(op="batch", id=number, n=server.MAX_BATCH, opts={})
+        rig.feed(op="cancel", id=number)
+        await settle()
+    assert len(rig.batches) < 5
+    assert not rig.closed
+    await rig.bridge.aclose()
+
+
+async def test_a_flood_of_the_shortest_frames_closes_the_bridge():
+    rig = Rig()
+    frame = frames.bridge_frame({"op": "output", "id": 0, "text": ""})
+    for _ in range(400):
+        rig.bridge.feed(frame * 1000)
+    assert rig.closed
+    assert "flood" in rig.events[-1][1]["detail"]
+    assert len(rig.events) == 1
+    await rig.bridge.aclose()
+
+
+async def test_a_handler_that_fails_in_a_way_of_ours_is_told_to_the_guest():
+    async def failing(message: Any) -> dict[str, Any]:
+        raise SandboxError("no index")
+
+    rig = Rig(handlers={"install": failing})
+    rig.feed(op="install", id=1, names=["a"])
+    await settle()
+    assert rig.messages[-1]["message"] == "no index"
+
+
+async def test_a_quick_guest_is_slowed_down_and_loses_no_credit():
     granted = 0
 
     def grant(amount: int) -> None:
@@ -224,10 +280,12 @@ async def test_a_flood_of_frames_is_slowed_down_and_loses_no_credit():
 
     gate = RateGate(grant, rate=1000, burst=100)
     for _ in range(300):
+        assert gate.admit()
         gate.give_back(1 << 20)
     early = granted
     assert early <= 102 << 20
     await asyncio.sleep(0.4)
+    assert gate.admit()
     gate.give_back(1 << 20)
     assert granted == 301 << 20
 

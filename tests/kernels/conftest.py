@@ -36,10 +36,10 @@ class EchoBatch:
         self._delay = delay
         self._done = asyncio.Event()
         self._waiting: dict[int, asyncio.TimerHandle] = {}
-        self._cancelled = False
+        self.cancelled = False
 
     def add(self, index: int, prompt: Any) -> None:
-        if self._cancelled:
+        if self.cancelled:
             self._finish(index, {"error": {"kind": "cancelled", "message": "stopped"}})
             return
         item = {"text": f"re: {prompt}", "model": "echo", "input_tokens": 1, "output_tokens": 2, "cached": False}
@@ -54,7 +54,7 @@ class EchoBatch:
             self._done.set()
 
     def cancel(self) -> None:
-        self._cancelled = True
+        self.cancelled = True
         for index, timer in list(self._waiting.items()):
             timer.cancel()
             self._finish(index, {"error": {"kind": "cancelled", "message": "stopped"}})
@@ -72,13 +72,15 @@ class Rig:
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     batches: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
+    open: list[EchoBatch] = field(default_factory=list)
     delay: float = 0.0
 
     def open_batch(self, size: int, options: Mapping[str, Any], deliver: Deliver) -> EchoBatch:
         if options.get("model") == "unknown":
             raise ValueError("there is no model `unknown`")
         self.batches.append((size, options))
-        return EchoBatch(size, deliver, self.delay)
+        self.open.append(EchoBatch(size, deliver, self.delay))
+        return self.open[-1]
 
     def emit(self, type_: str, /, **fields: Any) -> None:
         self.events.append((type_, fields))
@@ -155,6 +157,6 @@ async def shared_rig(request: pytest.FixtureRequest, sandbox: str) -> AsyncItera
 def rig(shared_rig: Rig) -> Rig:
     """One kernel for all tests of a module: what one leaves behind, the next must bear."""
     shared_rig.delay = 0.0
-    for kept in (shared_rig.events, shared_rig.answers, shared_rig.batches):
+    for kept in (shared_rig.events, shared_rig.answers, shared_rig.batches, shared_rig.open):
         kept.clear()
     return shared_rig
