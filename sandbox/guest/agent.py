@@ -86,8 +86,8 @@ class Agent:
         # Imported only now: the zygote's start and this import then run at the same time.
         import zmq
 
-        self.zmq = zmq
-        self.context = zmq.Context(io_threads=1)
+        self.zmq: Any = zmq
+        self.context = self.zmq.Context(io_threads=1)
         self.send_control("hello", version=wire.VERSION, oom_kills=procs.oom_kills())
         while self.step(wake_read):
             pass

@@ -143,7 +143,8 @@ class SubCalls:
         return pending.results
 
     def _send_prompts(self, number: int, items: list[Any]) -> None:
-        start, batch, size = 0, [], 0
+        batch: list[Any] = []
+        start = size = 0
         for index, item in enumerate(items):
             prompt, weight = _plain(item)
             if batch and size + weight > FRAME_TARGET:

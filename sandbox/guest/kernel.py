@@ -53,7 +53,7 @@ class Shell(ZMQInteractiveShell):  # type: ignore[misc]
     """The cell called `sys.exit()` or the like."""
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: object) -> None:
-        self._last_traceback = []
+        self._last_traceback: list[str] = []
         self.left = isinstance(evalue, SystemExit)
         self.failure = None if self.left else describe_exception(evalue)
 
@@ -125,7 +125,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
         failure = self.shell.failure
         if reply.get("status") == "error" and failure is None and not self.shell.left:
             failure = {"name": str(reply.get("ename"))[:200], "value": str(reply.get("evalue"))[:2000], "traceback": ""}
-        status = {"status": "ok"}
+        status: dict[str, Any] = {"status": "ok"}
         if failure is not None:
             status = {"status": "error", "ename": failure["name"], "evalue": failure["value"], "traceback": []}
         return {

@@ -146,8 +146,8 @@ class Capture:
 class Stream(io.TextIOBase):
     """`sys.stdout` or `sys.stderr` of the kernel."""
 
-    encoding = "utf-8"  # type: ignore[assignment]
-    errors = "replace"  # type: ignore[assignment]
+    encoding = "utf-8"
+    errors = "replace"
 
     def __init__(self, capture: Capture, fd: int, name: str) -> None:
         self._capture = capture

@@ -40,11 +40,11 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
         while True:
-            readable, _, _ = select.select([self.agent, self.wake_read], [], [])
+            readable, _, _ = select.select([self.agent.fileno(), self.wake_read], [], [])
             if self.wake_read in readable:
                 os.read(self.wake_read, 4096)
                 self.reap()
-            if self.agent in readable:
+            if self.agent.fileno() in readable:
                 request, fds = procs.recv_request(self.agent)
                 if request is None:
                     return
