@@ -17,6 +17,11 @@ Confirm = Callable[[list[str]], bool]
 """Asks the user whether these packages may be installed. Called in a thread."""
 
 
+async def refuse(message: Mapping[str, Any]) -> dict[str, str]:
+    """Serves the guest's `install` requests where nothing may be installed."""
+    raise ValueError("No packages can be added in this run. Do without.")
+
+
 class InstallHandler:
     """Serves the guest's `install` requests. A name is a message to whoever runs the index: only allowed ones leave."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,6 +22,7 @@ from rlm.errors import ConfigError, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.installs import Confirm
 from rlm.kernels import threads
+from rlm.kernels.scratch import scratch_dir
 from rlm.kernels.session import KernelSession
 from rlm.loop import Outcome, Rollout
 from rlm.models import ChatModel
@@ -204,8 +204,8 @@ class Run:
     async def _folder(self) -> AsyncIterator[Path]:
         """The run's folder, which holds the trace; without a trace, one that goes with the run."""
         if self._settings.no_trace:
-            with tempfile.TemporaryDirectory(prefix="rlm-", ignore_cleanup_errors=True) as temporary:
-                yield Path(temporary)
+            with scratch_dir() as scratch:
+                yield scratch
             return
         folder = runs_dir(self._settings.trace_dir) / self.id
         secrets = secrets_of(self._settings)

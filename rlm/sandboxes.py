@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from typing import Any
 from rlm.config import Settings
 from rlm.context import PreparedInput
 from rlm.errors import ConfigError
-from rlm.installs import Confirm, InstallHandler
+from rlm.installs import Confirm, InstallHandler, refuse
 from rlm.kernels import image, packages, pins, requirement
+from rlm.kernels.scratch import scratch_dir
 from rlm.kernels.select import choose
 from rlm.protocols import Emit, Handler, Launcher, Mount, SandboxSpec
 
@@ -56,11 +56,11 @@ async def open_sandbox(
     launcher = await choose(settings.sandbox, progress=_notices(emit))
     installs = bool(settings.packages or settings.allow_install or confirm)
     if not installs:
-        yield Sandbox(launcher, _spec(settings, prepared, run_id, launcher, None), {})
+        yield Sandbox(launcher, _spec(settings, prepared, run_id, launcher, None), {"install": refuse})
         return
-    with tempfile.TemporaryDirectory(prefix="rlm-packages-") as temporary:
+    with scratch_dir() as scratch:
         # The sandbox's user is another one, and enters by the mount alone.
-        folder = Path(temporary) / "packages"
+        folder = scratch / "packages"
         folder.mkdir(mode=0o755)
         folder.chmod(0o755)
         target = await asyncio.to_thread(_target, launcher)

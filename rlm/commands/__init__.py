@@ -13,7 +13,8 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command that `sys.argv` names and exit with its code (see docs/cli.md)."""
     from rlm.commands.app import run
-    from rlm.commands.console import show_warning
+    from rlm.commands.console import open_missing_streams, show_warning
 
+    open_missing_streams()
     warnings.showwarning = show_warning
     sys.exit(run(sys.argv[1:]))

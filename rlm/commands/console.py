@@ -11,6 +11,18 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from rlm.display.text import visible
+from rlm.errors import RLMError
+
+
+def open_missing_streams() -> None:
+    """A command that was started with a standard stream closed writes to nowhere, and not into its next open file."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            if name != "stdin":
+                setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
 
 
 def say(line: str) -> None:
@@ -66,3 +78,6 @@ def _write(text: str) -> None:
     except BrokenPipeError:
         # The reader has seen enough. Without this the interpreter would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise RLMError(f"cannot write to stdout: {error.strerror or error}") from error

@@ -28,11 +28,11 @@ def build(
 @app.command()
 def prune() -> None:
     """Remove old sandbox images and caches, and what the runs of dead processes left; prints each."""
-    from rlm.kernels import environment, guestcode, image, leases, packages
+    from rlm.kernels import environment, guestcode, image, leases, packages, scratch
 
     for leftover in leases.reap(ask_engine=True):
         typer.echo(f"{leftover.kind} {leftover.name}")
-    for folder in (*environment.prune(), *guestcode.prune(), *packages.prune()):
+    for folder in (*scratch.reap(), *environment.prune(), *guestcode.prune(), *packages.prune()):
         typer.echo(str(folder))
     try:
         tags = image.prune()

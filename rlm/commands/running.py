@@ -142,10 +142,11 @@ class _Session:
 
 def _reap() -> None:
     """Remove what the commands of dead processes left; a failure of that is no reason not to run."""
-    from rlm.kernels import leases
+    from rlm.kernels import leases, scratch
 
     try:
         leases.reap()
+        scratch.reap()
     except (RLMError, OSError) as error:
         say(f"note: leftovers of earlier runs could not be removed: {error}")
 
