@@ -1,19 +1,23 @@
-"""`rlm ask` from outside: a real process, a real endpoint on loopback, a real kernel."""
+"""`rlm ask`: a real endpoint on loopback, a real kernel, and what is on stdout, on stderr and in the exit code."""
+
+from __future__ import annotations
 
 import json
 import os
-import pty
-import re
-import select
 import signal
-import subprocess
-import sys
+import threading
 import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from rlm.models import RetryPolicy
+from rlm.testing import Fault
+
+pytestmark = pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
 
 FIND = """
 ```repl
@@ -25,80 +29,24 @@ answer["ready"] = True
 """
 DRAFT = '```repl\nanswer["content"] = "the draft"\n```'
 ANSWER = "a needle here (3 votes: yes)\n"
+RUNS = Path("home/.local/state/rlm/runs")
 
 
-@pytest.fixture
-def places(tmp_path):
-    """The environment of a user without settings; the cache, which holds what sandboxes are built from, is shared."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("RLM_", "OPENAI_"))}
-    return {**clean, "XDG_STATE_HOME": str(tmp_path / "state"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
-
-
-@pytest.fixture
-def start(tmp_path, places):
-    """Starts `rlm …` in an empty folder; it is ended after the test."""
-    started = []
-
-    def popen(*arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **environ):
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            cwd=tmp_path,
-            env={**places, **environ},
-        )
-        started.append(process)
-        return process
-
-    yield popen
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def ask(start, document):
-    """Runs `rlm ask` to its end: (exit code, stdout, stderr)."""
-
-    def run(server, *arguments, inputs=(document,), data=None, **environ):
-        base_url = server if isinstance(server, str) else server.base_url
-        models = ("--model", "root", "--sub-model", "sub", "--base-url", base_url, "--sandbox", "process")
-        stdin = subprocess.DEVNULL if data is None else subprocess.PIPE
-        process = start("ask", "where is the needle?", *inputs, *models, *arguments, stdin=stdin, **environ)
-        out, err = process.communicate(data.encode() if data else None, timeout=60)
-        return process.returncode, out.decode(), err.decode()
-
-    return run
-
-
-@pytest.fixture
-def document(tmp_path):
-    path = tmp_path / "hay.txt"
-    path.write_text("hay\n" * 1000 + "a needle here\n" + "hay\n" * 1000)
-    return path
-
-
-def error_lines(stderr):
-    return [line for line in stderr.splitlines() if line.startswith("rlm: error: ")]
-
-
-def test_the_answer_is_all_there_is_on_stdout(ask, scripted_model, tmp_path):
-    code, out, err = ask(scripted_model({"root": FIND, "sub": "yes"}))
-    assert (code, out) == (0, ANSWER), err
-    assert all(line.startswith("rlm: ") for line in err.splitlines())
-    assert "turn 1/30" in err
-    assert "3 ok" in err
-    trace = next((tmp_path / "state" / "rlm" / "runs").glob("*/events.jsonl"))
-    assert str(trace) in err
+def test_the_answer_is_all_there_is_on_stdout(ask, scripted_model, isolated_env) -> None:
+    ran = ask(scripted_model({"root": FIND, "sub": "yes"}))
+    assert (ran.code, ran.out) == (0, ANSWER), ran.err
+    assert all(line.startswith("rlm: ") for line in ran.err.splitlines())
+    assert "turn 1/30" in ran.err
+    assert "3 ok" in ran.err
+    trace = next((isolated_env / RUNS).glob("*/events.jsonl"))
+    assert str(trace) in ran.err
     assert json.loads(trace.with_name("result.json").read_text())["answer"] == ANSWER.strip()
 
 
-def test_json_is_one_object(ask, scripted_model):
-    code, out, _ = ask(scripted_model({"root": FIND, "sub": "yes"}), "--json", "--quiet")
-    result = json.loads(out)
-    assert code == 0
-    assert out.count("\n") == 1
+def test_json_is_one_object(ask, scripted_model) -> None:
+    ran = ask(scripted_model({"root": FIND, "sub": "yes"}), "--json", "--quiet")
+    result = json.loads(ran.out)
+    assert (ran.code, ran.err, ran.out.count("\n")) == (0, "", 1)
     names = "schema_version answer ready stop_reason error turns usage cost seconds run_id trace"
     assert set(result) == set(names.split())
     assert (result["ready"], result["stop_reason"], result["turns"], result["cost"]) == (True, "answered", 1, None)
@@ -106,152 +54,130 @@ def test_json_is_one_object(ask, scripted_model):
     assert Path(result["trace"]).is_file()
 
 
-def test_quiet_is_quiet_and_no_trace_leaves_none(ask, scripted_model, tmp_path):
-    code, out, err = ask(scripted_model({"root": FIND, "sub": "yes"}), "--quiet", "--no-trace")
-    assert (code, out) == (0, ANSWER)
-    assert list((tmp_path / "state").rglob("events.jsonl")) == []
-    assert [line for line in err.splitlines() if "warning" not in line] == []
+def test_no_trace_leaves_nothing(ask, scripted_model, isolated_env) -> None:
+    ran = ask(scripted_model({"root": FIND, "sub": "yes"}), "--quiet", "--no-trace")
+    assert (ran.code, ran.out, ran.err) == (0, ANSWER, "")
+    assert [path for path in (isolated_env / "home").rglob("*") if path.is_file()] == []
 
 
-def test_the_stream_is_the_trace(ask, scripted_model, tmp_path):
-    code, out, _ = ask(scripted_model({"root": FIND, "sub": "yes"}), "--stream-json", "--trace-dir", tmp_path / "t")
-    assert code == 0
-    assert out == next((tmp_path / "t").glob("*/events.jsonl")).read_text()
-    types = [json.loads(line)["type"] for line in out.splitlines()]
-    assert types[0] == "run.started"
-    assert types[-1] == "run.completed"
-    assert types.count("call.completed") == 3
+def test_the_stream_is_the_trace(ask, scripted_model, isolated_env) -> None:
+    ran = ask(scripted_model({"root": FIND, "sub": "yes"}), "--stream-json", "--trace-dir", isolated_env / "t")
+    assert ran.code == 0
+    assert ran.out == next((isolated_env / "t").glob("*/events.jsonl")).read_text()
+    types = [json.loads(line)["type"] for line in ran.out.splitlines()]
+    assert (types[0], types[-1], types.count("call.completed")) == ("run.started", "run.completed", 3)
 
 
-def test_a_key_never_reaches_the_trace(ask, scripted_model, tmp_path):
+def test_a_key_never_reaches_the_trace(ask, scripted_model, isolated_env) -> None:
     leak = '```repl\nanswer["content"] = "sk-" + "right-key"\nanswer["ready"] = True\n```'
     server = scripted_model({"root": leak}, api_key="sk-right-key")
-    code, _, _ = ask(server, OPENAI_API_KEY="sk-right-key")
-    assert code == 0
-    files = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
+    assert ask(server, OPENAI_API_KEY="sk-right-key").code == 0
+    files = [path for path in (isolated_env / "home").rglob("*") if path.is_file()]
     assert files
     assert all(b"sk-right-key" not in path.read_bytes() for path in files)
 
 
-def test_a_pipe_is_the_document(ask, scripted_model):
+def test_a_limit_prints_the_best_draft(ask, scripted_model) -> None:
+    ran = ask(scripted_model({"root": DRAFT}), "--max-turns", 1)
+    assert (ran.code, ran.out) == (3, "the draft\n")
+    assert "stopped: max_turns" in ran.err
+
+
+def test_what_the_configuration_says_holds_without_flags(ask, scripted_model, isolated_env) -> None:
+    (isolated_env / "rlm.toml").write_text('packages = ["../evil"]\n')
+    ran = ask(scripted_model({"root": FIND}))
+    assert (ran.code, ran.out) == (2, "")
+    assert "not a package: '../evil'" in ran.errors[0]
+    (isolated_env / "rlm.toml").write_text("root_params = {temperature = 0.5}\n")
     server = scripted_model({"root": FIND, "sub": "yes"})
-    assert ask(server, inputs=(), data="hay\na needle here\n")[:2] == (0, ANSWER)
+    assert ask(server, RLM_HEADERS='{"X-Team": "a"}').code == 0
+    assert server.requests[0].body["temperature"] == 0.5
+    assert server.requests[0].headers["x-team"] == "a"
 
 
-def test_a_reader_that_goes_away_is_no_error(start, scripted_model, document):
-    long = '```repl\nanswer["content"] = "x" * 3_000_000\nanswer["ready"] = True\n```'
-    server = scripted_model({"root": long})
-    process = start("ask", "q", document, "--model", "root", "--base-url", server.base_url, "--sandbox", "process")
-    process.stdout.close()
-    assert process.wait(60) == 0
-    assert b"Traceback" not in process.stderr.read()
-    process.stdout = None
+def test_a_request_to_install_where_nothing_may_be_is_refused_and_harms_nothing(ask, scripted_model) -> None:
+    install = "```repl\n%pip install six\n```"
+    server = scripted_model({"root": [install, FIND], "sub": "yes"})
+    ran = ask(server)
+    assert (ran.code, ran.out) == (0, ANSWER)
+    assert "No packages can be added" in server.requests[1].prompt
 
 
-def test_a_limit_prints_the_best_draft(ask, scripted_model):
-    code, out, err = ask(scripted_model({"root": DRAFT}), "--max-turns", 1)
-    assert (code, out) == (3, "the draft\n")
-    assert "stopped: max_turns" in err
+# --- mistakes and failures
 
 
-def test_a_wrong_key(ask, scripted_model):
-    server = scripted_model({"root": FIND}, api_key="sk-right-key")
-    code, out, err = ask(server, "--json", OPENAI_API_KEY="sk-wrong-key")
-    assert code == 4
-    assert json.loads(out)["error"]["type"] == "AuthError"
-    assert len(error_lines(err)) == 1
-    assert "401" in error_lines(err)[0]
-    assert "sk-wrong-key" not in out + err
+def test_a_wrong_key(ask, scripted_model) -> None:
+    ran = ask(scripted_model({"root": FIND}, api_key="sk-right-key"), "--json", OPENAI_API_KEY="sk-wrong-key")
+    assert ran.code == 4
+    assert json.loads(ran.out)["error"]["type"] == "AuthError"
+    assert len(ran.errors) == 1
+    assert "401" in ran.errors[0]
+    assert "sk-wrong-key" not in ran.out + ran.err
 
 
-def test_a_dead_endpoint_gives_up_soon(ask):
-    begun = time.monotonic()
-    code, out, err = ask("http://127.0.0.1:9/v1", "--json")
-    assert (code, json.loads(out)["stop_reason"]) == (4, "error")
-    assert len(error_lines(err)) == 1
-    assert time.monotonic() - begun < 20
+def test_a_dead_endpoint_gives_up_soon(ask, monkeypatch) -> None:
+    assert RetryPolicy().unreachable_patience < 10
+    monkeypatch.setattr("rlm.models.chat.RetryPolicy", partial(RetryPolicy, unreachable_patience=0.5))
+    ran = ask("http://127.0.0.1:9/v1", "--json")
+    assert (ran.code, json.loads(ran.out)["stop_reason"]) == (4, "error")
+    assert len(ran.errors) == 1
 
 
-def test_a_missing_file(ask, scripted_model):
-    code, out, err = ask(scripted_model({"root": FIND}), "--json", inputs=("no-such-file.txt",))
-    assert (code, out) == (2, "")
-    assert len(error_lines(err)) == 1
-    assert "no-such-file.txt" in err
+def test_a_missing_file(ask, scripted_model, isolated_env) -> None:
+    ran = ask(scripted_model({"root": FIND}), "--json", inputs=("no-such-file.txt",))
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "no-such-file.txt" in ran.errors[0]
+    assert list((isolated_env / RUNS).glob("*")) == []
 
 
-def test_a_missing_engine(ask, scripted_model, tmp_path):
+def test_a_missing_engine(ask, scripted_model, tmp_path) -> None:
     socket = f"unix://{tmp_path}/none.sock"
-    code, out, err = ask(scripted_model({"root": FIND}), "--sandbox", "docker", "--json", DOCKER_HOST=socket)
-    assert (code, json.loads(out)["error"]["type"]) == (5, "SandboxUnavailable")
-    assert len(error_lines(err)) == 1
-    assert "Docker" in err
+    ran = ask(scripted_model({"root": FIND}), "--sandbox", "docker", "--json", DOCKER_HOST=socket)
+    assert (ran.code, json.loads(ran.out)["error"]["type"]) == (5, "SandboxUnavailable")
+    assert len(ran.errors) == 1
+    assert "Docker" in ran.errors[0]
 
 
-def test_no_model(ask, scripted_model, start):
-    process = start("ask", "q")
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (2, b"")
-    assert b"--model" in err
+def test_no_model(rlm) -> None:
+    ran = rlm("ask", "q")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--model" in ran.err
 
 
-def wait_for(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
+# --- interrupts
+
+
+@contextmanager
+def signalled(number: signal.Signals, when: Callable[[], bool]):
+    """Sends this process a signal as soon as `when` says so."""
+
+    def send() -> None:
+        end = time.monotonic() + 30
+        while not when() and time.monotonic() < end:
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    yield
+    thread.join()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_prints_the_best_draft(start, scripted_model, document, number):
-    from rlm.testing import Fault
-
+def test_an_interrupt_prints_the_best_draft(ask, scripted_model, number) -> None:
     server = scripted_model({"root": [DRAFT, Fault.stall()]})
-    models = ("--model", "root", "--base-url", server.base_url, "--sandbox", "process")
-    process = start("ask", "q", document, *models, "--json")
-    wait_for(lambda: server.request_count == 2)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=20)
-    result = json.loads(out)
-    assert process.returncode == 130, err
+    with signalled(number, lambda: server.request_count == 2):
+        ran = ask(server, "--json")
+    result = json.loads(ran.out)
+    assert ran.code == 130, ran.err
     assert (result["answer"], result["stop_reason"], result["ready"]) == ("the draft", "interrupted", False)
 
 
-def test_the_second_interrupt_ends_it_at_once(start, scripted_model, document):
-    from rlm.testing import Fault
-
-    stubborn = "```repl\nimport signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass\n```"
-    server = scripted_model({"root": [stubborn, Fault.stall()]})
-    models = ("--model", "root", "--base-url", server.base_url, "--sandbox", "process")
-    process = start("ask", "q", document, *models)
-    told = b""
-    while b"while True" not in told:
-        told += process.stderr.readline()
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    begun = time.monotonic()
-    assert process.wait(10) == 130
-    assert time.monotonic() - begun < 1
-
-
-def test_on_a_terminal_it_is_live_and_harmless(start, scripted_model, document):
-    answer = 'answer["content"] = "\\x1b]0;owned\\x07 [red]done[/red]"\nanswer["ready"] = True'
-    hostile = f"```repl\n# \x1b]0;owned\x07\n{answer}\n```"
-    server = scripted_model({"root": hostile, "sub": "yes"})
-    controller, terminal = pty.openpty()
-    models = ("--model", "root", "--base-url", server.base_url, "--sandbox", "process")
-    process = start("ask", "q", document, *models, stdout=terminal, stderr=terminal, TERM="xterm", COLUMNS="100")
-    os.close(terminal)
-    seen = b""
-    while select.select([controller], [], [], 60)[0]:
-        try:
-            seen += os.read(controller, 65536)
-        except OSError:  # the other end was closed
-            break
-    os.close(controller)
-    assert process.wait(10) == 0
-    text = seen.decode()
-    assert "\x1b]0" not in text
-    assert r"\x1b]0;owned\x07 [red]done[/red]" in text
-    assert re.search(r"\x1b\[\?25l.*\x1b\[\?25h", text, re.DOTALL), "the cursor was hidden and is shown again"
+def test_an_interrupt_of_a_batch_counts_what_was_sent(ask, scripted_model) -> None:
+    batch = '```repl\nanswer["content"] = "the draft"\nllm_batch([str(i) for i in range(50)])\n```'
+    server = scripted_model({"root": batch, "sub": Fault.stall()})
+    with signalled(signal.SIGINT, lambda: server.request_counts["sub"] == 8):
+        ran = ask(server, "--json", "--concurrency", 8)
+    result = json.loads(ran.out)
+    assert (ran.code, result["answer"]) == (130, "the draft")
+    assert result["usage"]["sub"]["calls"] == server.request_counts["sub"] == 8
