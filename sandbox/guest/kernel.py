@@ -198,6 +198,8 @@ class Guest:
         self.history: list[dict[str, Any]] = []
         self.packages = str(config.get("packages_dir") or "")
         tools = {
+            # Small models copy the preview into a variable of this name, and then search that.
+            "context": loaded.context,
             "llm_query": self.calls.llm_query,
             "llm_batch": self.calls.llm_batch,
             "llm_query_batched": self.calls.llm_batch,
@@ -209,7 +211,7 @@ class Guest:
             "quit": make_exit("quit"),
         }
         self.namespace = Namespace(tools)
-        self.namespace.values |= {"answer": self.keeper.answer, "context": loaded.context}
+        self.namespace.values |= {"answer": self.keeper.answer}
         self.remarks = list(loaded.notices)
         """What the model is to be told with the next cell."""
         self._started = 0.0

@@ -160,6 +160,12 @@ async def test_redefined_and_deleted_helpers_come_back(rig):
     assert await rig.text("llm_batch(['hi']) == ['re: hi'] and llm_query('x') == 're: x'") == "True"
 
 
+async def test_a_rebound_context_is_the_input_again(rig):
+    result = await rig.run("context = 'a copy of the preview'")
+    assert "`my_context`" in result.notices[0]
+    assert await rig.text("context, my_context") == "(None, 'a copy of the preview')"
+
+
 async def test_history_and_show_vars(rig):
     await rig.run("alpha = 1")
     await rig.run("1 / 0")
