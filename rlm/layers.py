@@ -63,11 +63,18 @@ def load_settings(
         [
             _Layer("option", given),
             _Layer("environment", _from_environ(environ), "RLM_{}"),
-            _project_layer((project or Path.cwd()) / PROJECT_FILE),
+            _project_layer((project or _here()) / PROJECT_FILE),
             _file_layer(user or user_file()),
             _Layer("environment", _from_openai(environ), "OPENAI_{}"),
         ]
     )
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError("the working directory does not exist any more") from None
 
 
 def check_settings(**options: Any) -> Settings:

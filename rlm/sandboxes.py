@@ -11,7 +11,7 @@ from typing import Any
 
 from rlm.config import Settings
 from rlm.context import PreparedInput
-from rlm.errors import ConfigError
+from rlm.errors import ConfigError, SandboxUnavailable
 from rlm.installs import Confirm, InstallHandler, refuse
 from rlm.kernels import image, packages, pins, requirement
 from rlm.kernels.scratch import scratch_dir
@@ -53,7 +53,10 @@ async def open_sandbox(
 
     Raises `SandboxUnavailable` and `SandboxError`.
     """
-    launcher = await choose(settings.sandbox, progress=_notices(emit))
+    try:
+        launcher = await choose(settings.sandbox, progress=_notices(emit))
+    except OSError as error:
+        raise SandboxUnavailable(f"what the sandbox is made of cannot be kept: {error}") from error
     installs = bool(settings.packages or settings.allow_install or confirm)
     if not installs:
         yield Sandbox(launcher, _spec(settings, prepared, run_id, launcher, None), {"install": refuse})

@@ -138,6 +138,20 @@ def test_a_missing_engine(ask, scripted_model, tmp_path) -> None:
     assert "Docker" in ran.errors[0]
 
 
+def test_a_cache_that_cannot_be_written(ask, scripted_model) -> None:
+    ran = ask(scripted_model({"root": FIND}), "--quiet", XDG_CACHE_HOME="/proc/none")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (5, "", 1)
+    assert "/proc/none" in ran.errors[0]
+
+
+def test_a_working_directory_that_is_gone(rlm, isolated_env, monkeypatch) -> None:
+    (isolated_env / "gone").mkdir()
+    monkeypatch.chdir(isolated_env / "gone")
+    (isolated_env / "gone").rmdir()
+    ran = rlm("ask", "q", "--model", "m")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+
+
 def test_no_model(rlm) -> None:
     ran = rlm("ask", "q")
     assert (ran.code, ran.out) == (2, "")
