@@ -99,12 +99,14 @@ class Container:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        await self.kill()
-        # The engine's auto-remove may still be at it, and a lease must not end before its container.
-        await asyncio.to_thread(engine.remove_with, self._engine.client, self.container_name)
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        try:
+            await self.kill()
+            # The engine's auto-remove may still be at it, and a lease must not end before its container.
+            await asyncio.to_thread(engine.remove_with, self._engine.client, self.container_name)
+        finally:
+            self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
         self._lease.release()
 
     def stderr_tail(self) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rlm.assets import asset_dir
 from rlm.errors import SandboxError
-from rlm.kernels import leases
+from rlm.kernels import leases, threads
 from rlm.kernels.limits import NOFILE, Strength, checked_mounts, environment
 from rlm.kernels.marks import VARIABLE, kill_marked
 from rlm.kernels.streams import BUFFER, ChildProcess
@@ -55,7 +55,7 @@ class ProcessLauncher:
         """Warns (`UserWarning`) each time; raises `SandboxError` if the child cannot be started."""
         warnings.warn("the process sandbox has no wall: the model's code runs with your rights", stacklevel=2)
         checked_mounts(spec.mounts)
-        lease = await asyncio.to_thread(leases.acquire, root=self._lease_root)
+        lease = await threads.make(lambda: leases.acquire(root=self._lease_root), leases.Lease.release)
         mark = secrets.token_hex(16)
         lease.note("mark", mark)
         limits = ("RLIMIT_CORE=0", f"RLIMIT_NOFILE={NOFILE}")
@@ -70,9 +70,12 @@ class ProcessLauncher:
                 start_new_session=True,
                 limit=BUFFER,
             )
-        except OSError as error:
+        except BaseException as error:
+            kill_marked(mark)
             lease.release()
-            raise SandboxError(f"the sandbox process did not start: {error}") from error
+            if isinstance(error, OSError):
+                raise SandboxError(f"the sandbox process did not start: {error}") from error
+            raise
         return LooseProcess(child, lease, mark)
 
 

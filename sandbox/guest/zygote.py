@@ -34,11 +34,14 @@ class Zygote:
         self.kernels: dict[int, int] = {}
         self.config: dict[str, Any] = {}
         self.loaded: Any = None
+        self.broken = ""
+        """Why no kernel can be had, if the imports failed."""
         self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+        self.preload()
         while True:
             readable, _, _ = select.select([self.agent.fileno(), self.wake_read], [], [])
             if self.wake_read in readable:
@@ -56,12 +59,22 @@ class Zygote:
         elif request["op"] == "fork":
             self.fork(request, fds)
 
+    def preload(self) -> None:
+        """Import what every fork is to have, while the agent starts and the host sends the configuration."""
+        # The kernel's debugger, which nobody uses, would warn about frozen modules.
+        os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+        try:
+            from guest import inputs, kernel  # noqa: F401
+        except Exception:
+            self.broken = traceback.format_exc()[-4000:]
+
     def boot(self, config: dict[str, Any]) -> None:
         self.config = config
+        if self.broken:
+            self.tell("failed", detail=self.broken)
+            return
         try:
-            # The kernel's debugger, which nobody uses, would warn about frozen modules.
-            os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-            from guest import inputs, kernel  # noqa: F401  (imported here so that every fork has it)
+            from guest import inputs
 
             self.loaded = inputs.load(config.get("input"))
         except BaseException:
