@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlm.budget import Ledger, Limits
+from rlm import parts
 from rlm.calls.scheduler import Scheduler
-from rlm.config import DEFAULT_BASE_URL, Settings
+from rlm.config import Settings
 from rlm.context import PreparedInput, prepare
 from rlm.errors import ConfigError, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
@@ -25,10 +25,8 @@ from rlm.kernels import threads
 from rlm.kernels.scratch import scratch_dir
 from rlm.kernels.session import KernelSession
 from rlm.loop import Outcome, Rollout
-from rlm.models import ChatModel
-from rlm.prices import PriceTable
 from rlm.prompts import render, render_root, tips_text
-from rlm.protocols import Emit, Kernel, Model
+from rlm.protocols import Emit, Kernel
 from rlm.result import Failure, RunResult
 from rlm.sandboxes import Sandbox, check_packages, open_sandbox, package_lines
 from rlm.trace.secrets import secrets_of
@@ -65,8 +63,8 @@ class Run:
         self._confirm = confirm
         self._events = EventLog(self.id, *sinks)
         self._emit: Emit = self._events.emit
-        self._model, self._sub_models = _models(settings)
-        self._ledger = _ledger(settings)
+        self._model, self._sub_models = parts.models(settings)
+        self._ledger = parts.ledger(settings)
         self._trace: TraceWriter | None = None
         self._rollout: Rollout | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -175,7 +173,7 @@ class Run:
             emit=self._emit,
             flush=self._trace.flush if self._trace else _nothing,
             system=render("sub"),
-            max_tokens=_sub_max_tokens(settings),
+            max_tokens=parts.sub_max_tokens(settings),
             timeout=settings.timeout,
             window=settings.concurrency + settings.concurrency // 4 + 1,
         )
@@ -186,11 +184,11 @@ class Run:
         return render_root(
             settings.prompt,
             native_tools=settings.native_tools,
-            sub_window_chars=(window - _sub_max_tokens(settings)) * SUB_CHARS_PER_TOKEN if window else None,
-            sub_max_tokens=_sub_max_tokens(settings),
+            sub_window_chars=(window - parts.sub_max_tokens(settings)) * SUB_CHARS_PER_TOKEN if window else None,
+            sub_max_tokens=parts.sub_max_tokens(settings),
             output_limit=settings.output_limit,
             cell_timeout=settings.cell_timeout,
-            limits=_limits_line(settings),
+            limits=parts.limits_line(settings),
             max_sub_calls=settings.max_sub_calls,
             packages=package_lines(settings),
             installable=settings.allow_install,
@@ -254,57 +252,6 @@ class Run:
         )
         self._emit("run.completed", result=result.to_dict())
         return result
-
-
-def _models(settings: Settings) -> tuple[Model, dict[str, Model]]:
-    """The root model, and the models that sub-calls may name, the default first."""
-    if not settings.model:
-        raise ConfigError('no model: give --model, set RLM_MODEL, or write model = "…" into the configuration')
-    base_url = settings.base_url or DEFAULT_BASE_URL
-    common: dict[str, Any] = {"request_timeout": settings.request_timeout, "concurrency": settings.concurrency}
-    root = ChatModel(
-        settings.model,
-        base_url=base_url,
-        api_key=settings.api_key.get_secret_value(),
-        headers=settings.headers,
-        context_window=settings.context_window,
-        **common,
-    )
-    name = settings.sub_model_name or settings.model
-    sub = ChatModel(
-        name,
-        base_url=settings.sub_base_url or base_url,
-        api_key=settings.sub_key,
-        headers=settings.headers if settings.same_endpoint else None,
-        params=settings.sub_params,
-        context_window=settings.sub_context_window,
-        **common,
-    )
-    return root, {name: sub} if name == settings.model else {name: sub, settings.model: root}
-
-
-def _ledger(settings: Settings) -> Ledger:
-    prices = PriceTable(settings.prices)
-    if settings.max_cost is not None:
-        prices.require(dict.fromkeys(filter(None, (settings.model, settings.sub_model_name))))
-    return Ledger(Limits(settings.max_tokens, settings.max_cost, settings.max_sub_calls), prices)
-
-
-def _sub_max_tokens(settings: Settings) -> int:
-    """The cap on a sub-call's output; at most half of a small window."""
-    window = settings.sub_context_window
-    return min(settings.sub_max_tokens, window // 2) if window else settings.sub_max_tokens
-
-
-def _limits_line(settings: Settings) -> str:
-    """Those that end the run."""
-    limits = ["1 turn" if settings.max_turns == 1 else f"{settings.max_turns:,} turns"]
-    if settings.max_tokens is not None:
-        limits.append(f"{settings.max_tokens:,} tokens in all")
-    if settings.max_cost is not None:
-        limits.append(f"a cost of {settings.max_cost:g}")
-    seconds = settings.timeout
-    return ", ".join([*limits, f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"])
 
 
 def _uncancel(task: asyncio.Task[Any] | None) -> None:

@@ -21,7 +21,7 @@ LAYERS = (
     {"demo", "display"},
     {"agent"},
     {"run"},
-    {"loop", "sandboxes"},
+    {"loop", "sandboxes", "parts"},
     {"conversation", "observation", "repetition", "installs"},
     {"reply"},
     {"blocks"},

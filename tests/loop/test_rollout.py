@@ -373,6 +373,13 @@ async def test_deltas_are_shown_as_they_come(play) -> None:
     assert len(game.of("root.delta")) > 3
 
 
+@pytest.mark.parametrize(("native", "nudge"), [(False, "one ```repl block"), (True, "a call of the tool `python`")])
+async def test_the_first_message_ends_with_how_to_begin(play, native: bool, nudge: str) -> None:
+    game = play([DONE], native_tools=native)
+    await game()
+    assert game.told(0).endswith(f"Begin with {nudge}.")
+
+
 async def test_a_cell_that_the_sandbox_is_too_late_for_is_not_run(play) -> None:
     game = play([cell('answer["content"] = "never"'), "prose in the last turn"], timeout=1)
 
