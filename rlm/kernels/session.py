@@ -1,9 +1,7 @@
 """One sandbox with one root kernel: start, execute, interrupt, revive, end.
 
-The ladder of an interrupt: SIGINT by the agent (the kernel's own control thread would need the GIL),
-2 s of grace, SIGKILL of the kernel and of everything it started, a fresh fork of the zygote, which
-still holds the input. Should the sandbox itself not answer, it is ended and a new one is launched.
-A kernel's end is reported by the agent at once; no heartbeat is involved.
+A kernel that dies, of itself or at the end of the ladder (`rlm.kernels.root`), is followed by a
+fresh fork of the zygote, which still holds the input; a sandbox that is lost, by a new one.
 """
 
 from __future__ import annotations
@@ -13,14 +11,13 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from rlm.bridge import frames
 from rlm.bridge.server import WINDOW, BridgeEvents, GuestBridge
 from rlm.errors import ProtocolError, SandboxError
 from rlm.kernels.clock import ActiveClock
 from rlm.kernels.deaths import read_death
-from rlm.kernels.jupyter import KernelMessages
 from rlm.kernels.link import AgentLink, Control
 from rlm.kernels.report import read_report
+from rlm.kernels.root import RootKernel
 from rlm.protocols import (
     Answer,
     CellError,
@@ -34,12 +31,8 @@ from rlm.protocols import (
     SubCalls,
 )
 
-GRACE = (0.3, 0.7, 1.0)
-"""Seconds after each SIGINT; then comes SIGKILL."""
 START_TIMEOUT = 120.0
 """Seconds for the sandbox to build `context`: 1 GB of text takes about one."""
-KILL_TIMEOUT = 5.0
-"""Seconds for the agent to report a killed kernel before the whole sandbox goes."""
 LIVE_OUTPUT = 1 << 15
 """Characters of a running cell's output that are kept in case it dies."""
 LIVE_ANSWERS = 16 << 20
@@ -48,27 +41,8 @@ MAX_CODE = 1 << 20
 """Characters of a cell: compiling more takes seconds, and data does not belong there."""
 FILES_SHARE = 8
 """After an out-of-memory kill, a sandbox with more than one part in so many taken by files is given up."""
-MAX_STRAYS = 100
-"""Messages that nobody asked for, after which a kernel is not listened to any more."""
 MAX_LAUNCHES = 10
 """Sandboxes that one session may use up."""
-
-
-class _Root:
-    """The state of one kernel process."""
-
-    def __init__(self, number: int) -> None:
-        loop = asyncio.get_running_loop()
-        self.number = number
-        self.messages = KernelMessages()
-        self.started: asyncio.Future[None] = loop.create_future()
-        self.died: asyncio.Future[Death] = loop.create_future()
-        self.killed = ""
-        """Why the host has killed it, if it has."""
-        self.strays = 0
-        self.bridge: GuestBridge | None = None
-        self.waiting_for: str | None = None
-        self.reply: asyncio.Future[dict[str, Any]] = loop.create_future()
 
 
 class KernelSession:
@@ -91,7 +65,7 @@ class KernelSession:
         self._on_answer = on_answer
         self._handlers = handlers
         self._link: AgentLink | None = None
-        self._root: _Root | None = None
+        self._root: RootKernel | None = None
         self._ready: asyncio.Future[None] | None = None
         self._clock: ActiveClock | None = None
         self._live = ""
@@ -147,8 +121,8 @@ class KernelSession:
         """A fresh kernel from the zygote; `answer` goes on where the last one left it."""
         assert self._link is not None
         self._numbers += 1
-        root = self._root = _Root(self._numbers)
-        root.bridge = self._make_bridge(root)
+        root = self._root = RootKernel(self._numbers, self._link, on_violation=self._violation)
+        root.bridge = self._make_bridge(root.number)
         last = {"content": self.answer.content, "version": self.answer.version}
         self._link.control("fork", kernel=root.number, key=root.messages.key, credit=WINDOW, answer=last)
         await self._unless_ended(root.started, "start its kernel")
@@ -167,10 +141,9 @@ class KernelSession:
         await link.aclose()
         raise SandboxError(f"the {self._launcher.name} sandbox could not {what}: {why}" + (f"\n{tail}" if tail else ""))
 
-    def _make_bridge(self, root: _Root) -> GuestBridge:
+    def _make_bridge(self, number: int) -> GuestBridge:
         link = self._link
         assert link is not None
-        number = root.number
         events = BridgeEvents(
             send=lambda data: link.send_bridge(number, data),
             credit=lambda amount: link.control("credit", kernel=number, bytes=amount),
@@ -183,8 +156,8 @@ class KernelSession:
 
     async def _drop_root(self) -> None:
         root, self._root = self._root, None
-        if root is not None and root.bridge is not None:
-            await root.bridge.aclose()
+        if root is not None:
+            await root.aclose()
 
     # --- what comes out of the sandbox --------------------------------------------------------
 
@@ -201,9 +174,9 @@ class KernelSession:
             case "exited" if mine is not None:
                 self._exited(mine, message)
             case "violation" if mine is not None:
-                self._stray(mine, str(message.get("detail"))[:500])
+                mine.stray(str(message.get("detail"))[:500])
 
-    def _exited(self, root: _Root, message: Control) -> None:
+    def _exited(self, root: RootKernel, message: Control) -> None:
         kills = message.get("oom_kills")
         kills = kills if type(kills) is int else 0
         death = read_death(message.get("status"), killed=root.killed, out_of_memory=kills > self._oom_kills)
@@ -215,36 +188,12 @@ class KernelSession:
         self._oom_kills = max(kills, self._oom_kills)
         if not root.started.done():
             root.started.set_exception(SandboxError(f"the kernel could not start: {death.detail}"))
-        if not root.died.done():
-            root.died.set_result(death)
-        if root.bridge is not None:
-            root.bridge.cut()
+        root.exited(death)
 
     def _frame(self, channel: int, number: int, payload: bytes) -> None:
         root = self._root
-        if root is None or root.number != number or root.killed:
-            return
-        if channel == frames.BRIDGE:
-            if root.bridge is not None:
-                root.bridge.feed(payload)
-            return
-        try:
-            parent, content = root.messages.read_reply(payload)
-        except ProtocolError as error:
-            self._stray(root, str(error))
-            return
-        if parent == root.waiting_for and not root.reply.done():
-            root.reply.set_result(content)
-        else:
-            self._stray(root)
-
-    def _stray(self, root: _Root, violation: str = "") -> None:
-        """A message that is not the reply that is waited for: now and then a late one, in numbers an attack."""
-        root.strays += 1
-        if violation:
-            self._violation(violation)
-        if root.strays >= MAX_STRAYS:
-            self._order_kill(root, "it sent messages that nobody had asked for")
+        if root is not None and root.number == number:
+            root.take(channel, payload)
 
     def _violation(self, detail: str) -> None:
         self._emit("protocol.error", detail=detail)
@@ -285,28 +234,26 @@ class KernelSession:
         if self._tasks:
             # A cell whose caller did not wait until it was stopped.
             await asyncio.wait(self._tasks)
-        root, link = await self._living_root()
+        root = await self._living_root()
         clock = self._clock = ActiveClock()
         self._live, self._answer_room = "", LIVE_ANSWERS
-        root.waiting_for, payload = root.messages.execute_request(code)
-        root.reply = asyncio.get_running_loop().create_future()
-        link.send(frames.agent_frame(frames.SHELL, root.number, payload))
+        root.ask(code)
         expiry = asyncio.get_running_loop().create_task(clock.expire(timeout))
         status: CellStatus | None = None
         try:
-            await asyncio.wait({*_outcomes(root, link), expiry}, return_when=asyncio.FIRST_COMPLETED)
-            if not any(outcome.done() for outcome in _outcomes(root, link)):
+            await asyncio.wait({*root.outcomes, expiry}, return_when=asyncio.FIRST_COMPLETED)
+            if not any(outcome.done() for outcome in root.outcomes):
                 status = "timeout"
-                await self._stop(root, link)
-            return await self._result(root, link, clock, status)
+                await root.stop()
+            return await self._result(root, clock, status)
         except asyncio.CancelledError:
-            await self._shielded(self._stop(root, link))
+            await self._shielded(root.stop())
             raise
         finally:
             expiry.cancel()
             self._clock = None
 
-    async def _living_root(self) -> tuple[_Root, AgentLink]:
+    async def _living_root(self) -> RootKernel:
         """The root kernel; a fresh one when the last has died. Raises `SandboxError`."""
         if self._closed:
             raise SandboxError("this kernel is closed")
@@ -315,8 +262,9 @@ class KernelSession:
         elif self._root is None or self._root.died.done():
             await self._revive(relaunch=False)
         assert self._root is not None
-        assert self._link is not None
-        return self._root, self._link
+        # Reviving it may have been cancelled halfway.
+        await self._unless_ended(self._root.started, "start its kernel")
+        return self._root
 
     async def _revive(self, *, relaunch: bool) -> None:
         began = time.monotonic()
@@ -339,7 +287,7 @@ class KernelSession:
         await self._launch()
         await self._fork()
 
-    async def _result(self, root: _Root, link: AgentLink, clock: ActiveClock, status: CellStatus | None) -> CellResult:
+    async def _result(self, root: RootKernel, clock: ActiveClock, status: CellStatus | None) -> CellResult:
         seconds, active = round(clock.wall, 4), round(clock.active, 4)
         detail = "the kernel's reply was not one"
         if root.reply.done():
@@ -350,8 +298,8 @@ class KernelSession:
             except ProtocolError as error:
                 self._violation(str(error))
                 detail = str(error)
-                await self._kill(root, link, detail)
-        death = await self._death(root, link, detail)
+                await root.kill(detail)
+        death = await root.death(detail)
         self._emit("kernel.died", reason=death.reason, detail=death.detail)
         return CellResult(
             status="died",
@@ -362,43 +310,9 @@ class KernelSession:
             death=death,
         )
 
-    async def _death(self, root: _Root, link: AgentLink, detail: str) -> Death:
-        if not root.died.done():
-            # The reply may have been forged by a kernel that lives on, or the sandbox is gone as a whole.
-            await asyncio.wait({root.died, link.ended}, timeout=KILL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        if root.died.done():
-            return root.died.result()
-        return link.ended.result() if link.ended.done() else Death("lost", detail)
-
-    # --- the ladder -------------------------------------------------------------------------
-
     async def interrupt(self) -> None:
-        if self._root is not None and self._link is not None and self._clock is not None:
-            await self._stop(self._root, self._link)
-
-    async def _stop(self, root: _Root, link: AgentLink) -> None:
-        """SIGINT, grace, SIGKILL, the end of the sandbox: as far as it takes."""
-        if root.bridge is not None:
-            root.bridge.cancel_all()
-        outcomes = _outcomes(root, link)
-        for pause in GRACE:
-            # More than one, since an interrupt is lost that comes before the cell, or falls into a destructor.
-            link.control("signal", kernel=root.number, signal=2)
-            done, _ = await asyncio.wait(outcomes, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-            if done:
-                return
-        await self._kill(root, link, "it did not stop when interrupted")
-
-    def _order_kill(self, root: _Root, why: str) -> None:
-        if self._link is not None and not root.killed:
-            root.killed = why
-            self._link.control("kill", kernel=root.number)
-
-    async def _kill(self, root: _Root, link: AgentLink, why: str) -> None:
-        self._order_kill(root, why)
-        done, _ = await asyncio.wait({root.died, link.ended}, timeout=KILL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        if not done:
-            await link.kill()
+        if self._root is not None and self._clock is not None:
+            await self._root.stop()
 
     async def _shielded(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run to the end although the caller is being cancelled."""
@@ -406,8 +320,3 @@ class KernelSession:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)
-
-
-def _outcomes(root: _Root, link: AgentLink) -> set[asyncio.Future[Any]]:
-    """What ends a cell: its reply, the end of its kernel, the end of the sandbox."""
-    return {root.reply, root.died, link.ended}

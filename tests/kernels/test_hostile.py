@@ -9,7 +9,7 @@ import time
 import pytest
 
 from rlm.errors import SandboxError
-from rlm.kernels import session
+from rlm.kernels import root, session
 from tests.kernels.conftest import WALLED
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -93,7 +93,7 @@ async def test_a_forged_reply_does_not_let_a_cell_run_on_for_ever(rig):
 async def test_a_flood_of_replies_ends_the_kernel_and_is_noted_within_bounds(rig, flood):
     result = await rig.run(TAMPER + f"for _ in range(5000): {flood}")
     assert (result.status, result.death.reason) == ("died", "killed")
-    assert len(rig.happened("protocol.error")) <= session.MAX_STRAYS
+    assert len(rig.happened("protocol.error")) <= root.MAX_STRAYS
     assert await rig.text("1 + 1") == "2"
 
 
@@ -263,6 +263,17 @@ async def test_a_cell_cancelled_twice_does_not_disturb_the_next_one(rig):
     with pytest.raises(asyncio.CancelledError):
         await running
     assert await rig.text("'next'") == "'next'"
+
+
+async def test_a_cell_cancelled_while_its_kernel_is_revived_does_not_disturb_the_next_one(rig):
+    for delay in (0.0, 0.005, 0.02, 0.04):
+        await rig.run("import os; os._exit(1)")
+        running = asyncio.ensure_future(rig.run("1"))
+        await asyncio.sleep(delay)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert await rig.text("'next'", timeout=5) == "'next'"
 
 
 async def test_a_session_closed_under_a_running_cell_ends_that_cell(make_rig, sandbox):

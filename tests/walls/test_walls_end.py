@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import signal
+import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlm.errors import SandboxUnavailable
 from rlm.kernels import engine, leases
+from rlm.kernels.docker import DockerLauncher
+from rlm.kernels.process import ProcessLauncher
 from rlm.protocols import SandboxSpec
 
 SPEC = SandboxSpec(run_id="walls", memory=128 << 20, pids=64, tmp_bytes=16 << 20)
@@ -221,3 +228,80 @@ async def test_many_at_once(launcher: Any, lease_root: Path) -> None:
     finally:
         await asyncio.gather(*(process.aclose() for process in processes))
     assert not os.listdir(lease_root)
+
+
+async def test_a_cancelled_start_without_a_wall_leaves_nothing(lease_root: Path) -> None:
+    launcher = ProcessLauncher(python=Path(sys.executable), site=Path("/"), lease_root=lease_root)
+    for delay in (0.0, 0.002, 0.01):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="the process sandbox has no wall")
+            launch = asyncio.create_task(launcher.launch(SPEC))
+            await asyncio.sleep(delay)
+            launch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await (await launch).aclose()
+    assert not os.listdir(lease_root)
+
+
+class EngineProxy:
+    """Stands between a client and the engine's socket until it is cut."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        engine_reader, engine_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
+        self._writers += [writer, engine_writer]
+        for source, sink in ((reader, engine_writer), (engine_reader, writer)):
+            self._tasks.append(asyncio.create_task(self._pump(source, sink)))
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(1 << 16):
+                sink.write(data)
+                await sink.drain()
+            sink.write_eof()
+
+    async def cut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*self._tasks)
+        self._path.unlink(missing_ok=True)
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(not Path("/var/run/docker.sock").is_socket(), reason="the engine listens elsewhere")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py drops a broken connection
+async def test_an_engine_that_goes_away_is_told_and_its_container_ends(
+    sandbox_image: str, lease_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = EngineProxy(tmp_path / "engine.sock")
+    await proxy.open()
+    with monkeypatch.context() as patched:
+        patched.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+        command = ("/usr/local/bin/python3", "-I", "-c", ECHO)
+        process = await DockerLauncher(image=sandbox_image, command=command, lease_root=lease_root).launch(SPEC)
+        assert await process.read() == b"up"
+        await proxy.cut()
+        assert await process.read() == b""
+        assert (await asyncio.wait_for(process.wait(), 5)).reason == "lost"
+        with pytest.raises(SandboxUnavailable):
+            await process.aclose()
+        name = process.container_name
+    del process
+    gc.collect()
+    # Without its engine it cannot be removed, so the lease stays for the next command.
+    assert len(os.listdir(lease_root)) == 1
+    for _ in range(100):
+        if name not in dict(await asyncio.to_thread(engine.labelled_containers)):
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail("the container outlived its stream")
