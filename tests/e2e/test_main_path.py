@@ -121,21 +121,23 @@ def test_a_killed_host_leaves_nothing_once_the_next_command_has_run(sandbox, scr
         client.close()
     assert not [each for each in leases.list_leftovers(ask_engine=sandbox == "docker") if run_id in repr(each)]
     assert sandbox == "docker" or len(started) >= 3
-    assert not [pid for pid in started if os.path.exists(f"/proc/{pid}")]
+    assert not [pid for pid in started if _fields(pid)[0] not in {b"Z", b""}]
 
 
 def _descendants(root: int) -> list[int]:
     """The processes below `root`, by /proc."""
-    parents = {int(name): _parent(name) for name in os.listdir("/proc") if name.isdigit()}
+    parents = {int(name): int(_fields(name)[1]) for name in os.listdir("/proc") if name.isdigit()}
     found = [root]
     for pid in found:
         found += [child for child, parent in parents.items() if parent == pid]
     return found[1:]
 
 
-def _parent(pid: str) -> int:
+def _fields(pid: int | str) -> tuple[bytes, bytes]:
+    """The state and the parent of a process; empty and 0 once it is gone. A zombie waits for the machine's init."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
-        return 0
-    return int(stat[stat.rfind(b")") + 2 :].split()[1])
+        return b"", b"0"
+    state, parent = stat[stat.rfind(b")") + 2 :].split()[:2]
+    return state, parent
