@@ -185,8 +185,8 @@ class Agent:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
-        base = self.config.get("sockets") or "@rlm"
-        endpoint = f"{base}-{secrets.token_hex(8)}"
+        # In the abstract namespace: it takes no file that a cell could replace or a full /tmp refuse.
+        endpoint = f"@rlm-{secrets.token_hex(8)}"
         number = message["kernel"]
         self.kernels[number] = KernelLink(number, ours, ready_read, endpoint, credit=message["credit"])
         self.tell_zygote({**message, "endpoint": endpoint}, fds=[theirs.fileno(), ready_write])
