@@ -28,7 +28,6 @@ class ProcessLauncher:
     """
 
     name = "process"
-    makes_mounts = False
 
     def __init__(
         self,
