@@ -26,7 +26,7 @@ LAYERS = (
     {"reply"},
     {"blocks"},
     {"calls", "kernels", "models", "context", "trace"},
-    {"bridge", "budget", "tools", "testing"},
+    {"bridge", "budget", "testing"},
     {"layers", "prices", "prompts", "result"},
     {"errors"},
     {"events", "config", "protocols", "assets", "estimate"},
@@ -56,7 +56,7 @@ MAX_LINES = 400
 MAX_WORDS = 30
 FOR_PEOPLE = {"commands", "demo", "testing", "errors"}
 # These speak with the models: here a sentence that is not the message of an error is a prompt.
-TURN = {"run", "loop", "conversation", "observation", "repetition", "reply", "prompts", "calls", "tools"}
+TURN = {"run", "loop", "conversation", "observation", "repetition", "reply", "prompts", "calls"}
 MAX_WORDS_OF_TURN = 12
 
 
