@@ -1,45 +1,34 @@
-"""The Jupyter messages that the host needs: an execute request out, its reply in.
+"""Execute requests and their replies in the Jupyter protocol, as payloads of the agent stream.
 
-Written out rather than left to `jupyter_client`, whose import takes longer than a fork of a kernel,
-and which was not made to read what an enemy sends. The kernel's key keeps out other processes, not
-the kernel's own code: a cell can read it and forge any reply. A forged reply can only say something
-false about that cell.
+The kernel's key keeps out other processes, not the kernel's own code: a cell can read it and forge
+any reply. A forged reply can only say something false about that cell.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 import secrets
-from datetime import UTC, datetime
 from typing import Any
 
 from rlm.bridge import frames
 from rlm.errors import ProtocolError
 
-PROTOCOL = "5.3"
-_DELIMITER = b"<IDS|MSG>"
+
+def warm() -> None:
+    """Import what takes a tenth of a second, in a thread, while the sandbox starts."""
+    import jupyter_client.session  # noqa: F401
 
 
 class KernelMessages:
     """Signs what goes to one kernel and checks what comes from it."""
 
     def __init__(self) -> None:
+        from jupyter_client.session import Session
+
         self.key = secrets.token_hex(32)
-        self._session = secrets.token_hex(16)
+        self._session = Session(key=self.key.encode(), check_pid=False)
 
     def execute_request(self, code: str) -> tuple[str, bytes]:
         """The message id and the payload. `stop_on_error=False`: a cell is never skipped for an earlier one."""
-        number = secrets.token_hex(16)
-        header = {
-            "msg_id": number,
-            "msg_type": "execute_request",
-            "session": self._session,
-            "username": "host",
-            "date": datetime.now(UTC).isoformat(),
-            "version": PROTOCOL,
-        }
         content = {
             # Lone surrogates, which no source file could hold, become `?`.
             "code": code.encode("utf-8", "replace").decode(),
@@ -49,24 +38,22 @@ class KernelMessages:
             "allow_stdin": False,
             "stop_on_error": False,
         }
-        parts = [json.dumps(part, ensure_ascii=False).encode() for part in (header, {}, {}, content)]
-        return number, frames.pack_parts([_DELIMITER, self._sign(parts), *parts])
+        message = self._session.msg("execute_request", content)
+        return message["header"]["msg_id"], frames.pack_parts(self._session.serialize(message))
 
     def read_reply(self, payload: bytes) -> tuple[str, dict[str, Any]]:
         """The id of the request that a reply belongs to, and its content. Raises `ProtocolError`."""
         parts = frames.unpack_parts(payload)
-        if _DELIMITER not in parts:
-            raise ProtocolError("a kernel message without a delimiter")
-        signature, *signed = parts[parts.index(_DELIMITER) + 1 :] or [b""]
-        if len(signed) < 4 or not hmac.compare_digest(signature, self._sign(signed[:4])):
-            raise ProtocolError("a kernel message that is not signed with the kernel's key")
-        header, parent, _, content = (frames.parse_json(part) for part in signed[:4])
-        if not isinstance(header, dict) or header.get("msg_type") != "execute_reply":
+        try:
+            _, parts = self._session.feed_identities(parts)
+            message = self._session.deserialize(parts)
+            kind, parent, content = message["msg_type"], message["parent_header"], message["content"]
+        except Exception as error:
+            # It adapts messages of older versions and parses dates: what an enemy's message may raise is open.
+            raise ProtocolError(f"a broken kernel message: {type(error).__name__}: {str(error)[:200]}") from None
+        if kind != "execute_reply" or not isinstance(content, dict):
             raise ProtocolError("a kernel message that is not an execute reply")
         number = parent.get("msg_id") if isinstance(parent, dict) else None
-        if not isinstance(number, str) or not isinstance(content, dict):
+        if not isinstance(number, str):
             raise ProtocolError("an execute reply to nothing")
         return number, content
-
-    def _sign(self, parts: list[bytes]) -> bytes:
-        return hmac.new(self.key.encode(), b"".join(parts), hashlib.sha256).hexdigest().encode()

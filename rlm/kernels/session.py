@@ -13,6 +13,7 @@ from typing import Any
 
 from rlm.bridge.server import WINDOW, BridgeEvents, GuestBridge
 from rlm.errors import ProtocolError, SandboxError
+from rlm.kernels import jupyter
 from rlm.kernels.clock import ActiveClock
 from rlm.kernels.deaths import read_death
 from rlm.kernels.link import AgentLink, Control
@@ -115,6 +116,7 @@ class KernelSession:
         self._oom_kills = 0
         self._spoiled = False
         self._link.control("boot", config=dict(self._spec.config))
+        await asyncio.to_thread(jupyter.warm)
         await self._unless_ended(self._ready, "start")
 
     async def _fork(self) -> None:
