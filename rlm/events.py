@@ -21,6 +21,8 @@ and the fields of its type. Sizes are characters, durations seconds, tokens as t
     call.completed    batch, index, key, prompt, text | error, model, input_tokens, output_tokens,
                       estimated, cached, seconds, attempts
     batch.completed   batch, ok, failed, cached, cancelled, seconds
+                      A call that made no request (from the memo, refused, cancelled) has neither prompt nor
+                      text, and beyond the first 5,000 of a cell it is only counted here.
     answer.changed    version, content, ready
     notice            text              something the user should know
     protocol.error    detail            the sandbox broke the wire protocol

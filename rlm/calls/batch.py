@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rlm.calls.free import FreeEvents
 from rlm.calls.outbox import Outbox
 from rlm.calls.request import Defaults, Options, Request, TooLong, parse_prompt
 from rlm.protocols import Deliver, Emit, Item
@@ -43,6 +44,7 @@ class Batch:
         emit: Emit,
         outbox: Outbox,
         on_end: Callable[[Batch], None],
+        free: FreeEvents,
     ) -> None:
         self.id = id_
         self.size = size
@@ -58,16 +60,25 @@ class Batch:
         self._emit = emit
         self._outbox = outbox
         self._on_end = on_end
+        self._free = free
+        self._told = False
         self._added = bytearray(size)
         self._done = bytearray(size)
         self._counts = {"ok": 0, "failed": 0, "cached": 0, "cancelled": 0}
         self._undone = self._undelivered = size
         self._started = time.monotonic()
         self._delivered = asyncio.Event()
-        emit("batch.started", batch=id_, size=size, model=options.model)
+        if free.take():
+            self.tell()
         if not size:
             self._end()
             self._delivered.set()
+
+    def tell(self) -> None:
+        """Say that it has begun, once; a batch that only repeats free outcomes may never be worth it."""
+        if not self._told:
+            self._told = True
+            self._emit("batch.started", batch=self.id, size=self.size, model=self._options.model)
 
     def add(self, index: int, prompt: Any) -> None:
         """See `OpenBatch.add`."""
@@ -108,17 +119,7 @@ class Batch:
         if cached:
             outcome["input_tokens"] = outcome["output_tokens"] = 0
         estimated = outcome.pop("estimated")
-        self._emit(
-            "call.completed",
-            batch=self.id,
-            index=call.index,
-            key=call.key,
-            prompt=call.prompt,
-            **outcome,
-            estimated=estimated,
-            seconds=time.monotonic() - call.started,
-            attempts=attempts,
-        )
+        self._record(call.index, call, attempts, **outcome, estimated=estimated)
         self._finish(call.index, outcome)
 
     def fail(self, index: int, kind: str, message: str, *, call: Call | None = None, attempts: int = 0) -> None:
@@ -127,22 +128,29 @@ class Batch:
             return
         self._counts["cancelled" if kind == "cancelled" else "failed"] += 1
         error = {"kind": kind, "message": message}
+        model = call.request.options.model if call else self._options.model
+        tokens = {"input_tokens": 0, "output_tokens": 0, "estimated": False}
+        self._record(index, call, attempts, error=error, model=model, **tokens, cached=False)
+        self._finish(index, {"error": error})
+
+    def _record(self, index: int, call: Call | None, attempts: int, **fields: Any) -> None:
+        """A request that was made is always recorded, with its prompt; what cost nothing only in measure."""
+        if attempts:
+            self.tell()
+            fields["prompt"] = call.prompt if call else None
+        elif not self._free.take():
+            return
+        elif "text" in fields:
+            del fields["text"]  # it stands where it was asked, under the same key
         self._emit(
             "call.completed",
             batch=self.id,
             index=index,
             key=call.key if call else None,
-            prompt=call.prompt if call else None,
-            error=error,
-            model=call.request.options.model if call else self._options.model,
-            input_tokens=0,
-            output_tokens=0,
-            estimated=False,
-            cached=False,
+            **fields,
             seconds=time.monotonic() - call.started if call else 0.0,
             attempts=attempts,
         )
-        self._finish(index, {"error": error})
 
     def _finish(self, index: int, outcome: dict[str, Any]) -> None:
         self._done[index] = 1
@@ -152,7 +160,8 @@ class Batch:
         self._outbox.post(self._hand_over, (index, outcome))
 
     def _end(self) -> None:
-        self._emit("batch.completed", batch=self.id, **self._counts, seconds=time.monotonic() - self._started)
+        if self._told:
+            self._emit("batch.completed", batch=self.id, **self._counts, seconds=time.monotonic() - self._started)
         self._on_end(self)
 
     def _hand_over(self, items: list[Item]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from rlm.budget import Ledger, Reservation, Shortage
 from rlm.calls.batch import Batch, Call
+from rlm.calls.free import FreeEvents
 from rlm.calls.memo import Memo
 from rlm.calls.outbox import Outbox
 from rlm.calls.request import Defaults, Request, parse_options
@@ -51,6 +52,7 @@ class Scheduler:
         self._defaults = Defaults(tuple(models), system, max_tokens, timeout)
         self._window = window
         self._memo: Memo[Call] = Memo()
+        self._free = FreeEvents()
         self._outbox = Outbox(flush)
         self._turn: deque[Batch] = deque()
         self._open: set[Batch] = set()
@@ -60,6 +62,7 @@ class Scheduler:
     def begin_cell(self) -> None:
         """A new cell: equal prompts are counted from the start, so that a repeated cell finds its replies."""
         self._memo.begin_cell()
+        self._free.begin_cell()
 
     def open_batch(self, size: int, options: Mapping[str, Any], deliver: Deliver) -> Batch:
         """See `SubCalls.open_batch`. Raises `ValueError`."""
@@ -80,6 +83,7 @@ class Scheduler:
             emit=self._emit,
             outbox=self._outbox,
             on_end=self._open.discard,
+            free=self._free,
         )
         if size:
             self._open.add(batch)

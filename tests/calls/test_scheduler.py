@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rlm.budget import Ledger, Limits
+from rlm.calls.free import FREE_EVENTS
 from rlm.calls.scheduler import Scheduler
 from rlm.models import ChatModel, RetryPolicy
 from rlm.protocols import Item
@@ -335,3 +336,25 @@ async def test_a_cancelled_batch_counts_the_requests_that_were_made_and_no_other
     await make.scheduler.aclose()
     assert make.ledger.usage().sub.calls == make.server.request_count == 5
     assert make.ledger.remaining().sub_calls == 35
+
+
+async def test_what_costs_nothing_is_recorded_in_measure_only(bench: Callable[..., Bench]) -> None:
+    make = bench(limits=Limits(max_sub_calls=1))
+    long = "x" * 100_000
+    await make.ask([long])
+    (paid,) = (event for event in make.events if event["type"] == "call.completed")
+    assert (paid["prompt"], paid["text"]) == (long, f"<{long}>")
+    for _ in range(3 * FREE_EVENTS // 100):
+        make.scheduler._memo.begin_cell()
+        results = await make.ask([long] + ["no budget"] * 99)
+        assert results[0]["cached"]
+        assert {result["error"]["kind"] for result in results[1:]} == {"budget"}
+    free = make.events[3:]
+    assert len(free) <= FREE_EVENTS + 200
+    assert sum(len(repr(event)) for event in free) < 400 * len(free)
+    make.scheduler.begin_cell()
+    make.events.clear()
+    await make.ask([long])
+    assert [event["type"] for event in make.events] == ["batch.started", "call.completed", "batch.completed"]
+    assert make.events[1]["cached"]
+    assert make.events[1]["key"] == paid["key"]
