@@ -9,36 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from rlm.budget import Ledger, Reservation, Shortage
+from rlm.budget import Ledger
 from rlm.config import Settings
-from rlm.conversation import Conversation, python_tool
-from rlm.errors import EndpointError, ModelError, RunError, attempts_of
-from rlm.estimate import BYTES_PER_TOKEN
+from rlm.conversation import Conversation
+from rlm.errors import RunError
 from rlm.observation import Budget, observe, remaining_line
 from rlm.prompts import render
-from rlm.protocols import Answer, CellResult, Delta, Emit, Kernel, Model
+from rlm.protocols import Answer, CellResult, Emit, Kernel, Model
 from rlm.repetition import Repetition
-from rlm.reply import Reply, ReplyReader
+from rlm.reply import Reply
 from rlm.result import StopReason
+from rlm.root import RootModel
 
 MAX_REMINDERS = 2
 """In a row; the next reply without code ends the run."""
-LAST_OUTPUT = 1024
-"""Tokens set aside for the reply of the last turn."""
-MIN_OUTPUT = 256
-"""With room for fewer output tokens than these, a turn is the last one."""
-MAX_OUTPUT = 16_384
-"""Cap on a reply when tokens or cost are limited, since it has to be reserved."""
 LAST_SECONDS = 60.0
 """Most seconds set aside for the last turn; a tenth of `timeout` if that is less."""
-REASK_AFTER = (0.5, 2.0)
-"""Seconds before a reply that broke off in the middle is asked for again."""
-_OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
 
 
 class Outcome(NamedTuple):
@@ -72,7 +62,7 @@ class Rollout:
         emit: Emit,
         begin_cell: Callable[[], None],
     ) -> None:
-        self._model = model
+        self._root = RootModel(model, ledger, settings=settings, emit=emit)
         self._kernel = kernel
         self._started = started
         self._ledger = ledger
@@ -85,7 +75,6 @@ class Rollout:
         self._prose = ""
         self._turns = 0
         self._reminders = 0
-        self._broke_off = False
         self._variables: dict[str, None] = {}
         self._repetition = Repetition()
         left = remaining_line(self._budget())
@@ -134,7 +123,7 @@ class Rollout:
             self._emit("turn.started", turn=turn, max_turns=self._settings.max_turns)
         try:
             async with asyncio.timeout(self._seconds_left(last=last is not None)) as deadline:
-                reply = await self._reply(turn, last=last is not None)
+                reply = await self._root.reply(self._talk, turn, last=last is not None)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -199,85 +188,6 @@ class Rollout:
             self._talk.say(render("repeated"))
         return "loop" if verdict == "stop" else None
 
-    # --- one request
-
-    async def _reply(self, turn: int, *, last: bool) -> Reply | None:
-        """The model's next reply; None if there is no room for it. One that breaks off is asked for again."""
-        for pause in (*REASK_AFTER, None):
-            place = self._reserve(last=last)
-            if isinstance(place, Shortage):
-                self._emit("notice", text=f"no room for another turn: {place.message}")
-                return None
-            try:
-                return await self._ask(turn, *place)
-            except EndpointError as error:
-                # An endpoint that cannot be had at all has been tried often enough by the model's own retries.
-                if pause is None or not self._broke_off:
-                    raise
-                self._emit("notice", text=f"asking again: {error}")
-                await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
-
-    async def _ask(self, turn: int, place: Reservation, max_tokens: int | None, estimate: int) -> Reply:
-        """Stream one reply, up to its first code."""
-        begun = time.monotonic()
-        reader = ReplyReader(lambda text: self._emit("root.delta", turn=turn, text=text))
-        with self._settling(place, reader, estimate):
-            reply = await reader.read(self._stream(max_tokens))
-        tokens = reader.tokens(estimate)
-        self._emit(
-            "root.completed",
-            turn=turn,
-            text=reply.text,
-            code=reply.code,
-            reminder=reply.code is None,
-            input_tokens=tokens.input,
-            output_tokens=tokens.output,
-            estimated=tokens.estimated,
-            seconds=time.monotonic() - begun,
-            attempts=reader.attempts or 1,
-        )
-        self._talk.accept(reply)
-        return reply
-
-    def _stream(self, max_tokens: int | None) -> AsyncIterator[Delta]:
-        params = {key: value for key, value in self._settings.root_params.items() if key not in _OUTPUT_CAPS}
-        if self._settings.native_tools:
-            params.setdefault("tools", [python_tool()])
-        timeout = self._settings.request_timeout
-        return self._model.stream(self._talk.request(), max_tokens=max_tokens, timeout=timeout, params=params)
-
-    @contextmanager
-    def _settling(self, place: Reservation, reader: ReplyReader, estimate: int) -> Any:
-        try:
-            yield
-        except ModelError as error:
-            self._broke_off = reader.attempts > 0
-            place.fail(attempts=error.attempts)
-            raise
-        except BaseException as error:
-            # Cut off: what had been streamed was paid for.
-            if reader.attempts:
-                place.settle(reader.tokens(estimate), attempts=reader.attempts)
-            else:
-                place.fail(attempts=attempts_of(error))
-            raise
-        place.settle(reader.tokens(estimate), attempts=reader.attempts or 1)
-
-    def _reserve(self, *, last: bool) -> tuple[Reservation, int | None, int] | Shortage:
-        """Room for the next request, its output cap and its estimated input."""
-        estimate = self._talk.input_tokens()
-        room = self._room(estimate, last=last)
-        caps = [self._settings.root_params[name] for name in _OUTPUT_CAPS if name in self._settings.root_params]
-        cap = min([*caps, room, MAX_OUTPUT]) if room is not None else min(caps, default=None)
-        place = self._ledger.reserve("root", self._model.name, estimate, max(1, cap or 0), last=last)
-        return place if isinstance(place, Shortage) else (place, cap, estimate)
-
-    def _room(self, estimate: int, *, last: bool) -> int | None:
-        room = self._ledger.room(self._model.name, estimate, last=last)
-        # What a reply takes as output, the next request takes again as input: keep it for the last one.
-        return None if room is None else room[0] if last else room[0] // 2
-
     # --- limits
 
     @property
@@ -290,13 +200,7 @@ class Rollout:
             return "max_turns"
         if self._seconds_left(last=False) <= 0:
             return "timeout"
-        estimate = self._talk.input_tokens()
-        observation = self._settings.output_limit // BYTES_PER_TOKEN
-        self._ledger.set_aside(self._model.name, estimate + observation, LAST_OUTPUT)
-        room = self._ledger.room(self._model.name, estimate)
-        if room is None or room[0] // 2 >= MIN_OUTPUT:
-            return None
-        return "max_cost" if room[1] == "max_cost" else "max_tokens"
+        return self._root.out_of_room(self._talk)
 
     def _seconds_left(self, *, last: bool) -> float:
         timeout = self._settings.timeout

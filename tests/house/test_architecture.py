@@ -22,7 +22,8 @@ LAYERS = (
     {"agent"},
     {"run"},
     {"loop", "sandboxes", "parts"},
-    {"conversation", "observation", "repetition", "installs"},
+    {"root", "observation", "repetition", "installs"},
+    {"conversation"},
     {"reply"},
     {"blocks"},
     {"calls", "kernels", "models", "context", "trace"},
@@ -56,7 +57,7 @@ MAX_LINES = 400
 MAX_WORDS = 30
 FOR_PEOPLE = {"commands", "demo", "testing", "errors"}
 # These speak with the models: here a sentence that is not the message of an error is a prompt.
-TURN = {"run", "loop", "conversation", "observation", "repetition", "reply", "prompts", "calls"}
+TURN = {"run", "loop", "root", "conversation", "observation", "repetition", "reply", "prompts", "calls"}
 MAX_WORDS_OF_TURN = 12
 
 

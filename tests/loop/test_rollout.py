@@ -329,7 +329,7 @@ async def test_a_failing_endpoint_keeps_the_draft(play) -> None:
 
 
 async def test_a_reply_that_breaks_off_is_asked_for_again(play, monkeypatch) -> None:
-    monkeypatch.setattr("rlm.loop.REASK_AFTER", (0.01, 0.01))
+    monkeypatch.setattr("rlm.root.REASK_AFTER", (0.01, 0.01))
     game = play([Fault.drop(mid_body=True), cell("print(1)"), Fault.truncated(), Fault.truncated(), DONE])
     assert await game() == Outcome("42", True, "answered", 2)
     assert game.ledger.usage().root.calls == game.server.request_count == 5
@@ -337,7 +337,7 @@ async def test_a_reply_that_breaks_off_is_asked_for_again(play, monkeypatch) -> 
 
 
 async def test_an_endpoint_that_breaks_off_every_reply_is_an_error(play, monkeypatch) -> None:
-    monkeypatch.setattr("rlm.loop.REASK_AFTER", (0.01, 0.01))
+    monkeypatch.setattr("rlm.root.REASK_AFTER", (0.01, 0.01))
     game = play([Fault.drop(mid_body=True)])
     assert isinstance((await game()).error, EndpointError)
     assert game.server.request_count == 3

@@ -1,0 +1,131 @@
+"""The root model as the loop sees it: room is reserved, a reply streamed up to its first code, its cost settled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import contextmanager
+from typing import Any
+
+from rlm.budget import Ledger, Reservation, Shortage
+from rlm.config import Settings
+from rlm.conversation import Conversation, python_tool
+from rlm.errors import EndpointError, ModelError, attempts_of
+from rlm.estimate import BYTES_PER_TOKEN
+from rlm.protocols import Delta, Emit, Model
+from rlm.reply import Reply, ReplyReader
+from rlm.result import StopReason
+
+LAST_OUTPUT = 1024
+"""Tokens set aside for the reply of the last turn."""
+MIN_OUTPUT = 256
+"""With room for fewer output tokens than these, a turn is the last one."""
+MAX_OUTPUT = 16_384
+"""Cap on a reply when tokens or cost are limited, since it has to be reserved."""
+REASK_AFTER = (0.5, 2.0)
+"""Seconds before a reply that broke off in the middle is asked for again."""
+_OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
+
+
+class RootModel:
+    """Asks one model for the replies of one conversation, within the ledger's limits."""
+
+    def __init__(self, model: Model, ledger: Ledger, *, settings: Settings, emit: Emit) -> None:
+        self._model = model
+        self._ledger = ledger
+        self._settings = settings
+        self._emit = emit
+        self._broke_off = False
+
+    def out_of_room(self, talk: Conversation) -> StopReason | None:
+        """The limit that leaves room for one more request only; that one's share is set aside."""
+        estimate = talk.input_tokens()
+        observation = self._settings.output_limit // BYTES_PER_TOKEN
+        self._ledger.set_aside(self._model.name, estimate + observation, LAST_OUTPUT)
+        room = self._ledger.room(self._model.name, estimate)
+        if room is None or room[0] // 2 >= MIN_OUTPUT:
+            return None
+        return "max_cost" if room[1] == "max_cost" else "max_tokens"
+
+    async def reply(self, talk: Conversation, turn: int, *, last: bool) -> Reply | None:
+        """The next reply, added to `talk`; None if there is no room for it. One that breaks off is asked for again.
+
+        Raises `ModelError`. `last` draws on what was set aside.
+        """
+        for pause in (*REASK_AFTER, None):
+            place = self._reserve(talk, last=last)
+            if isinstance(place, Shortage):
+                self._emit("notice", text=f"no room for another turn: {place.message}")
+                return None
+            try:
+                return await self._ask(talk, turn, *place)
+            except EndpointError as error:
+                # An endpoint that cannot be had at all has been tried often enough by the model's own retries.
+                if pause is None or not self._broke_off:
+                    raise
+                self._emit("notice", text=f"asking again: {error}")
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    async def _ask(
+        self, talk: Conversation, turn: int, place: Reservation, max_tokens: int | None, estimate: int
+    ) -> Reply:
+        """Stream one reply, up to its first code."""
+        begun = time.monotonic()
+        reader = ReplyReader(lambda text: self._emit("root.delta", turn=turn, text=text))
+        with self._settling(place, reader, estimate):
+            reply = await reader.read(self._stream(talk, max_tokens))
+        tokens = reader.tokens(estimate)
+        self._emit(
+            "root.completed",
+            turn=turn,
+            text=reply.text,
+            code=reply.code,
+            reminder=reply.code is None,
+            input_tokens=tokens.input,
+            output_tokens=tokens.output,
+            estimated=tokens.estimated,
+            seconds=time.monotonic() - begun,
+            attempts=reader.attempts or 1,
+        )
+        talk.accept(reply)
+        return reply
+
+    def _stream(self, talk: Conversation, max_tokens: int | None) -> AsyncIterator[Delta]:
+        params = {key: value for key, value in self._settings.root_params.items() if key not in _OUTPUT_CAPS}
+        if self._settings.native_tools:
+            params.setdefault("tools", [python_tool()])
+        timeout = self._settings.request_timeout
+        return self._model.stream(talk.request(), max_tokens=max_tokens, timeout=timeout, params=params)
+
+    @contextmanager
+    def _settling(self, place: Reservation, reader: ReplyReader, estimate: int) -> Any:
+        try:
+            yield
+        except ModelError as error:
+            self._broke_off = reader.attempts > 0
+            place.fail(attempts=error.attempts)
+            raise
+        except BaseException as error:
+            # Cut off: what had been streamed was paid for.
+            if reader.attempts:
+                place.settle(reader.tokens(estimate), attempts=reader.attempts)
+            else:
+                place.fail(attempts=attempts_of(error))
+            raise
+        place.settle(reader.tokens(estimate), attempts=reader.attempts or 1)
+
+    def _reserve(self, talk: Conversation, *, last: bool) -> tuple[Reservation, int | None, int] | Shortage:
+        """Room for the next request, its output cap and its estimated input."""
+        estimate = talk.input_tokens()
+        room = self._room(estimate, last=last)
+        caps = [self._settings.root_params[name] for name in _OUTPUT_CAPS if name in self._settings.root_params]
+        cap = min([*caps, room, MAX_OUTPUT]) if room is not None else min(caps, default=None)
+        place = self._ledger.reserve("root", self._model.name, estimate, max(1, cap or 0), last=last)
+        return place if isinstance(place, Shortage) else (place, cap, estimate)
+
+    def _room(self, estimate: int, *, last: bool) -> int | None:
+        room = self._ledger.room(self._model.name, estimate, last=last)
+        # What a reply takes as output, the next request takes again as input: keep it for the last one.
+        return None if room is None else room[0] if last else room[0] // 2
