@@ -29,7 +29,7 @@ class Bridge:
         self._ids = itertools.count(1)
         self._outgoing: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._listeners: dict[int, Callable[[Message], None]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler of the cell may ask a sub-call too
         self._closed: str | None = None
         self._pid = os.getpid()
 

@@ -47,17 +47,18 @@ class Output(NamedTuple):
 
 
 class Capture:
-    """Collects output; thread-safe."""
+    """Collects output; thread-safe, and its locks may be taken again by a signal handler that prints."""
 
     def __init__(self, *, keep: int = KEEP) -> None:
         self._keep = keep
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._clear()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         read, write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read, False)
         self._pipe, self._pipe_end = read, write
-        self._pipe_lock = threading.Lock()
+        self._pipe_lock = threading.RLock()
+        self._draining = False
         self.pid = os.getpid()
         self.attach()
 
@@ -98,21 +99,22 @@ class Capture:
 
     def write(self, text: str) -> None:
         """Python's own output: what child processes wrote before it comes first."""
-        if self._pending():
+        # In this order: what is no longer in the pipe has been read by a drain that was under way then.
+        if self._pending() or self._draining:
             self.drain()
         self.add(text)
 
     def drain(self) -> None:
         """Take in all that the pipe holds now."""
         with self._pipe_lock:
-            while True:
-                try:
-                    data = os.read(self._pipe, 1 << 16)
-                except BlockingIOError:
-                    return
-                if not data:
-                    return
-                self.add(self._decoder.decode(data))
+            self._draining = True
+            try:
+                while data := os.read(self._pipe, 1 << 16):
+                    self.add(self._decoder.decode(data))
+            except BlockingIOError:
+                return
+            finally:
+                self._draining = False
 
     def peek_head(self, start: int, limit: int) -> str:
         """What the head holds from character `start`, up to `limit` in all: for the live view."""

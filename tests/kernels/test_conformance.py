@@ -87,6 +87,21 @@ async def test_a_flood_of_output_costs_time_and_not_memory(rig):
     assert time.monotonic() - began < 60
 
 
+async def test_writes_past_python_and_through_it_never_change_places(rig):
+    await rig.run("import os\nfor _ in range(30_000):\n    os.write(1, b'a\\n')\n    print('b')")
+    assert await rig.text("history[-1]['output'] == 'a\\nb\\n' * 30_000") == "True"
+
+
+async def test_a_signal_handler_may_print_at_any_moment(rig):
+    code = (
+        "import os, signal, time\nsignal.signal(signal.SIGALRM, lambda *_: print('tick'))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)\nend = time.time() + 1\n"
+        "while time.time() < end:\n    os.write(1, b'a' * 1000)\n    print('b')\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)"
+    )
+    assert (await rig.run(code, timeout=10)).status == "ok"
+
+
 async def test_huge_reprs_and_messages_are_cut(rig):
     result = await rig.run("'y' * 50_000_000")
     assert len(result.output) + len(result.output_tail) < 300_000
