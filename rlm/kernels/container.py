@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from rlm.errors import SandboxError
 from rlm.kernels import engine, leases, threads
+from rlm.kernels.deaths import death_from_status
 from rlm.kernels.dockerstream import Demultiplexer
-from rlm.kernels.streams import CHUNK, StderrTail, death_from_status
+from rlm.kernels.streams import CHUNK, StderrTail
 from rlm.protocols import Death
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""From a wait status to the reason that a kernel ended."""
+"""From a status to the reason that a kernel, or a sandbox as a whole, ended."""
 
 from __future__ import annotations
 
@@ -22,6 +22,23 @@ def read_death(status: object, *, killed: str, out_of_memory: bool) -> Death:
     if os.WIFEXITED(status):
         return Death("crash", f"exited with status {os.WEXITSTATUS(status)}")
     return Death("lost", f"wait status {status}")
+
+
+def death_from_status(status: int, *, killed: bool, oom_kills: int) -> Death:
+    """What the exit status of the agent means; 128 + n and -n are signals.
+
+    A cell cannot kill the agent, so a SIGKILL that was neither ours nor the memory limit's came from outside.
+    """
+    number = -status if status < 0 else status - 128 if status > 128 else 0
+    if killed:
+        return Death("killed", "ended by the host")
+    if number == signal.SIGKILL:
+        if oom_kills:
+            return Death("oom", "the sandbox exceeded its memory limit")
+        return Death("lost", "the sandbox was killed from outside")
+    if number:
+        return Death("crash", f"the agent died of {_name(number)}")
+    return Death("crash", f"the agent exited with status {status}")
 
 
 def _name(number: int) -> str:

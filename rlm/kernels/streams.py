@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from abc import ABC, abstractmethod
 
 from rlm.errors import SandboxError
+from rlm.kernels.deaths import death_from_status
 from rlm.protocols import Death
 
 CHUNK = 1 << 18
@@ -29,30 +29,6 @@ class StderrTail:
 
     def text(self) -> str:
         return self._data.decode("utf-8", "replace").strip()
-
-
-def death_from_status(status: int, *, killed: bool, oom_kills: int) -> Death:
-    """What the exit status of the agent means; 128 + n and -n are signals.
-
-    A cell cannot kill the agent, so a SIGKILL that was neither ours nor the memory limit's came from outside.
-    """
-    number = -status if status < 0 else status - 128 if status > 128 else 0
-    if killed:
-        return Death("killed", "ended by the host")
-    if number == signal.SIGKILL:
-        if oom_kills:
-            return Death("oom", "the sandbox exceeded its memory limit")
-        return Death("lost", "the sandbox was killed from outside")
-    if number:
-        return Death("crash", f"the agent died of {_signal_name(number)}")
-    return Death("crash", f"the agent exited with status {status}")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 class ChildProcess(ABC):

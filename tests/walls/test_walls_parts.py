@@ -18,11 +18,11 @@ from rlm.errors import ConfigError, InputError, ProtocolError, SandboxError, San
 from rlm.kernels import engine, leases, seccomp, select
 from rlm.kernels.bwrap import BwrapLauncher
 from rlm.kernels.container import engine_time
+from rlm.kernels.deaths import death_from_status
 from rlm.kernels.docker import DockerLauncher, container_uid
 from rlm.kernels.dockerstream import Demultiplexer
 from rlm.kernels.limits import checked_mounts, environment
 from rlm.kernels.process import ProcessLauncher
-from rlm.kernels.streams import death_from_status
 from rlm.protocols import Mount, SandboxSpec
 
 FRAMES = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=300)), max_size=20)
