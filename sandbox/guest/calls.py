@@ -62,25 +62,82 @@ class SubCallError(Exception):
         self.results = results
 
 
-class _Pending:
-    """A batch under way; filled by the bridge's reader thread."""
+class OpenBatch:
+    """A batch under way: sent when it is made, filled by the bridge's reader thread."""
 
-    def __init__(self, size: int) -> None:
-        self.results: list[Any] = [None] * size
-        self.done = threading.Event()
-        self.refused: str | None = None
+    def __init__(self, bridge: Bridge, items: list[Any], options: dict[str, Any]) -> None:
+        self._bridge = bridge
+        self._results: list[Any] = [None] * len(items)
+        self._refused: str | None = None
+        self._over = False
+        self._news = threading.Condition()
+        self._number = 0  # should the bridge be lost before there is one
+        self._number = bridge.open(self._receive)
+        try:
+            bridge.send({"op": "batch", "id": self._number, "n": len(items), "opts": options})
+            self._send_prompts(items)
+        except BridgeClosed as error:
+            self._receive({"op": "closed", "message": str(error)})
+        except BaseException:
+            self.cancel()
+            raise
 
-    def receive(self, message: Message) -> None:
-        if message["op"] == "results":
-            for index, item in message["items"]:
-                error = item.get("error")
-                self.results[index] = CallError(error["kind"], error["message"]) if error else CallResult.make(item)
+    def wait(self) -> list[Any]:
+        """All outcomes, in order. Raises `ValueError` if the host refused the batch; an interrupt cancels it."""
+        try:
+            with self._news:
+                self._news.wait_for(lambda: self._over)
+        except BaseException:
+            self.cancel()
+            raise
+        if self._refused is not None:
+            raise ValueError(self._refused)
+        return self._results
+
+    def result(self, index: int) -> Any:
+        """One outcome, as soon as it is there. Raises like `wait`, but an interrupt leaves the batch alone."""
+        with self._news:
+            self._news.wait_for(lambda: self._over or self._results[index] is not None)
+        return self.wait()[index] if self._over else self._results[index]
+
+    def cancel(self) -> None:
+        """Have the host stop it; nobody waits for it any more."""
+        self._bridge.close(self._number)
+        if self._over:
             return
-        if message["op"] == "closed":
-            lost = CallError("cancelled", message["message"])
-            self.results = [lost if result is None else result for result in self.results]
-        self.refused = message.get("error")
-        self.done.set()
+        try:
+            self._bridge.send({"op": "cancel", "id": self._number})
+        except (BridgeClosed, wire.WireError) as error:
+            raise KeyboardInterrupt(f"interrupted, and the bridge is closed: {error}") from error
+
+    def _send_prompts(self, items: list[Any]) -> None:
+        batch: list[Any] = []
+        start = size = 0
+        for index, item in enumerate(items):
+            prompt, weight = _plain(item)
+            if batch and size + weight > FRAME_TARGET:
+                self._bridge.send({"op": "prompts", "id": self._number, "start": start, "items": batch})
+                start, batch, size = index, [], 0
+            batch.append(prompt)
+            size += weight
+        self._bridge.send({"op": "prompts", "id": self._number, "start": start, "items": batch})
+
+    def _receive(self, message: Message) -> None:
+        with self._news:
+            if message["op"] == "results":
+                for index, item in message["items"]:
+                    error = item.get("error")
+                    self._results[index] = (
+                        CallError(error["kind"], error["message"]) if error else CallResult.make(item)
+                    )
+            else:
+                if message["op"] == "closed":
+                    lost = CallError("cancelled", message["message"])
+                    self._results = [lost if result is None else result for result in self._results]
+                self._refused = message.get("error")
+                self._over = True
+                self._bridge.close(self._number)
+            self._news.notify_all()
 
 
 class SubCalls:
@@ -115,7 +172,8 @@ class SubCalls:
             return []
         options = {"model": model, "system": system, "max_tokens": max_tokens, "temperature": temperature}
         options |= {"timeout": timeout, "dedupe": dedupe or None}
-        results = self._run(items, {name: value for name, value in options.items() if value is not None})
+        options = {name: value for name, value in options.items() if value is not None}
+        results = OpenBatch(self._bridge, items, options).wait()
         if strict and any(isinstance(result, CallError) for result in results):
             raise SubCallError(results)
         return results
@@ -123,42 +181,6 @@ class SubCalls:
     def llm_query(self, prompt: Any, **options: Any) -> CallResult | CallError:
         """Ask a sub-LLM one thing; the options are those of llm_batch."""
         return self.llm_batch([prompt], **options)[0]
-
-    def _run(self, items: list[Any], options: dict[str, Any]) -> list[CallResult | CallError]:
-        pending = _Pending(len(items))
-        number = self._bridge.open(pending.receive)
-        try:
-            self._bridge.send({"op": "batch", "id": number, "n": len(items), "opts": options})
-            self._send_prompts(number, items)
-            pending.done.wait()
-        except BridgeClosed as error:
-            return [CallError("cancelled", str(error)) for _ in items]
-        except BaseException:
-            self._cancel(number)
-            raise
-        finally:
-            self._bridge.close(number)
-        if pending.refused is not None:
-            raise ValueError(pending.refused)
-        return pending.results
-
-    def _send_prompts(self, number: int, items: list[Any]) -> None:
-        batch: list[Any] = []
-        start = size = 0
-        for index, item in enumerate(items):
-            prompt, weight = _plain(item)
-            if batch and size + weight > FRAME_TARGET:
-                self._bridge.send({"op": "prompts", "id": number, "start": start, "items": batch})
-                start, batch, size = index, [], 0
-            batch.append(prompt)
-            size += weight
-        self._bridge.send({"op": "prompts", "id": number, "start": start, "items": batch})
-
-    def _cancel(self, number: int) -> None:
-        try:
-            self._bridge.send({"op": "cancel", "id": number})
-        except (BridgeClosed, wire.WireError) as error:
-            raise KeyboardInterrupt(f"interrupted, and the bridge is closed: {error}") from error
 
 
 def _plain(prompt: Any) -> tuple[Any, int]:
