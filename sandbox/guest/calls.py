@@ -95,20 +95,33 @@ class OpenBatch:
         return self._results
 
     def result(self, index: int) -> Any:
-        """One outcome, as soon as it is there. Raises like `wait`, but an interrupt leaves the batch alone."""
+        """One outcome, as soon as it is there; None if the batch was dropped before.
+
+        Raises like `wait`, but an interrupt leaves the batch alone.
+        """
         with self._news:
             self._news.wait_for(lambda: self._over or self._results[index] is not None)
         return self.wait()[index] if self._over else self._results[index]
 
+    def arrived(self, index: int) -> Any:
+        """One outcome, or None: without waiting."""
+        return self._results[index]
+
     def cancel(self) -> None:
         """Have the host stop it; nobody waits for it any more."""
-        self._bridge.close(self._number)
-        if self._over:
-            return
         try:
-            self._bridge.send({"op": "cancel", "id": self._number})
+            self.drop()
         except (BridgeClosed, wire.WireError) as error:
             raise KeyboardInterrupt(f"interrupted, and the bridge is closed: {error}") from error
+
+    def drop(self) -> None:
+        """As `cancel`, from wherever it is known that nobody wants it. Raises `BridgeClosed`."""
+        self._bridge.close(self._number)
+        with self._news:
+            over, self._over = self._over, True
+            self._news.notify_all()
+        if not over:
+            self._bridge.send({"op": "cancel", "id": self._number})
 
     def _send_prompts(self, items: list[Any]) -> None:
         batch: list[Any] = []
@@ -170,13 +183,35 @@ class SubCalls:
         items = list(prompts)
         if not items:
             return []
-        options = {"model": model, "system": system, "max_tokens": max_tokens, "temperature": temperature}
-        options |= {"timeout": timeout, "dedupe": dedupe or None}
-        options = {name: value for name, value in options.items() if value is not None}
-        results = OpenBatch(self._bridge, items, options).wait()
+        results = self.open(
+            items,
+            model=model,
+            system=system,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            timeout=timeout,
+            dedupe=dedupe,
+        ).wait()
         if strict and any(isinstance(result, CallError) for result in results):
             raise SubCallError(results)
         return results
+
+    def open(
+        self,
+        items: list[Any],
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        timeout: float | None = None,
+        dedupe: bool = False,
+        loop: int | None = None,
+    ) -> OpenBatch:
+        """Send a batch, and do not wait. `loop` is the line of the loop ahead of which it is asked, for the trace."""
+        options = {"model": model, "system": system, "max_tokens": max_tokens, "temperature": temperature}
+        options |= {"timeout": timeout, "dedupe": dedupe or None, "loop": loop}
+        return OpenBatch(self._bridge, items, {name: value for name, value in options.items() if value is not None})
 
     def llm_query(self, prompt: Any, **options: Any) -> CallResult | CallError:
         """Ask a sub-LLM one thing; the options are those of llm_batch."""
