@@ -28,6 +28,7 @@ from ipykernel.zmqshell import ZMQInteractiveShell
 from traitlets.config import Config
 
 from guest import output, procs, textre
+from guest.ahead import Ahead
 from guest.answer import AnswerKeeper
 from guest.bridge import Bridge, BridgeClosed
 from guest.calls import CallError, CallResult, SubCallError, SubCalls
@@ -193,6 +194,7 @@ class Guest:
         }
         self.bridge = Bridge(bridge_fd)
         self.calls = SubCalls(self.bridge)
+        self.ahead = Ahead(self.calls, width=config.get("width", 256))
         last = config.get("answer") or {}
         self.keeper = AnswerKeeper(self.push_answer, content=last.get("content", ""), version=last.get("version", 0))
         self.history: list[dict[str, Any]] = []
@@ -247,6 +249,7 @@ class Guest:
 
     def report(self, code: str, failure: dict[str, str] | None, *, left: bool) -> dict[str, Any]:
         """Everything about the cell that just ended."""
+        self.ahead.end_cell()
         try:
             remarks = self.remarks + self._restore_streams()
             remarks += self.namespace.restore() + self.keeper.settle(self.namespace.values)
@@ -317,6 +320,8 @@ def main(config: dict[str, Any], loaded: Loaded, *, bridge_fd: int, ready_fd: in
         app.initialize([])
         app.kernel.guest = guest
         app.kernel.shell.prepare(guest)
+        if config.get("auto_parallel", True):
+            guest.ahead.install(app.kernel.shell.ast_transformers)
         warnings.filterwarnings("ignore", message="To exit:")
         if loaded.has_text:
             take_text_in_re(app.kernel.shell.user_ns)
