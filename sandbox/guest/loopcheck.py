@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import itertools
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 from guest.purecalls import METHODS, words
 
@@ -78,11 +79,11 @@ class Survey:
         self.values: dict[str, list[ast.expr]] = {}
         """By name: what is assigned to it."""
 
-    @property
+    @cached_property
     def changed(self) -> set[str]:
         return {name for name, _ in self.changes.values()}
 
-    @property
+    @cached_property
     def fresh(self) -> set[str]:
         """Names that always stand for something that the code has just made."""
         return {
