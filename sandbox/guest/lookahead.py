@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from json import dumps, loads
 from typing import Any, NamedTuple
 
-from guest import wire
 from guest.bridge import BridgeClosed
 from guest.calls import CallError, OpenBatch, SubCalls
 from guest.loopsim import Ask, Simulation
@@ -18,7 +17,6 @@ MAX_AHEAD = 16 << 20
 """Characters of prompts that are under way ahead of a loop."""
 PATIENCE = 0.1
 """Seconds to foresee prompts before those that are ready are sent."""
-GONE = (BridgeClosed, wire.WireError)
 
 Mark = tuple[type, str]
 """What tells a prompt from every other: whether it is a str, and its text or its JSON."""
@@ -68,10 +66,11 @@ class Lookahead:
         for batch in {id(sent.batch): sent.batch for sent in self._sent.copy()}.values():
             try:
                 batch.drop()
-            except GONE:
+            except BridgeClosed:
+                # Nobody is there to be told.
                 continue
 
-    def answer(self, query: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def answer(self, query: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """What `query(*args, **options)`, which is `llm_query`, gives or raises."""
         outcome = None
         try:
@@ -85,7 +84,7 @@ class Lookahead:
         self.close()
         return query(*args, **options)
 
-    def _take(self, prompt: Any, **options: Any) -> Any:
+    def _take(self, /, prompt: Any, **options: Any) -> Any:
         """The outcome of the loop's next call; None if it has to be made as written."""
         upcoming = self._sent or self._foreseen
         if self._closed or not upcoming or _mark(prompt, Caution()) != upcoming[0].mark:
@@ -151,11 +150,11 @@ def _nothing() -> None: ...
 
 
 def _mark(prompt: Any, caution: Caution) -> Mark:
-    return (str, str(prompt)) if kind_of(prompt) in TEXTS else (type(prompt), _json(prompt, caution))
+    return (str, str.__str__(prompt)) if kind_of(prompt) in TEXTS else (type(prompt), _json(prompt, caution))
 
 
 def _json(value: Any, caution: Caution) -> str:
-    caution.plain(value)
+    caution.make(caution.plain(value))
     return dumps(value)
 
 

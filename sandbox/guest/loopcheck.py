@@ -74,8 +74,8 @@ class Survey:
         """By statement: the name whose object it changes, and whether it is something inside of that."""
         self.read: set[str] = set()
         self.called: set[str] = set()
-        self.asked: set[tuple[str, str]] = set()
-        """Names whose methods are called, and which; "" for a method of something that is got from there."""
+        self.methods: set[tuple[str, str]] = set()
+        """Of which names methods are called, and which; "" for one of something that is got from there."""
         self.values: dict[str, list[ast.expr]] = {}
         """By name: what is assigned to it."""
 
@@ -115,7 +115,7 @@ class Survey:
         elif isinstance(node.func, ast.Attribute) and node.func.attr in READING:
             holder = node.func.value
             attr = node.func.attr if isinstance(holder, ast.Name) else ""
-            self.asked |= {(each.id, attr) for each in ast.walk(holder) if isinstance(each, ast.Name)}
+            self.methods |= {(each.id, attr) for each in ast.walk(holder) if isinstance(each, ast.Name)}
         else:
             raise Refused("a call")
 

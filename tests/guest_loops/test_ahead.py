@@ -608,6 +608,14 @@ def test_what_is_ahead_when_a_loop_is_left_is_cancelled_at_once():
     assert outcome.namespace["left"] == (0, 8)
 
 
+@pytest.mark.parametrize("option", ["colour='red'", "query=1", "loop=3", "items=[1]", "args=2", "self=1"])
+def test_wrong_options_are_told_as_ever(option):
+    fast, slow = both(WORLD, f"r = [llm_query(c, {option}) for c in chunks]")
+    assert slow.error is not None
+    assert slow.error["name"] == "TypeError"
+    assert fast.bridge.sent == []
+
+
 def test_a_refused_batch_is_refused_in_the_first_call():
     fast, slow = both(WORLD, "for c in chunks:\n    out.append(llm_query(c, model='unknown'))")
     assert slow.error is not None
@@ -639,13 +647,6 @@ def test_what_was_cancelled_before_it_was_asked_is_asked_again():
     outcome = run(WORLD, "for c in chunks:\n    out.append(llm_query(c))", bridge=Cancelling())
     assert outcome == run(WORLD, "for c in chunks:\n    out.append(llm_query(c))", ahead=False)
     assert len(outcome.bridge.sent) == 16
-
-
-def test_wrong_options_are_told_as_ever():
-    fast, slow = both(WORLD, "r = [llm_query(c, colour='red') for c in chunks]")
-    assert slow.error is not None
-    assert slow.error["name"] == "TypeError"
-    assert fast.bridge.sent == []
 
 
 def test_a_loop_whose_function_goes_away_goes_on_as_written():
