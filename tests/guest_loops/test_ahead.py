@@ -7,6 +7,8 @@ import signal
 import threading
 
 import pytest
+from guest.files import Entry, Files
+from guest.text import Text
 
 from tests.guest_loops.cells import EchoBridge, both, run
 
@@ -213,6 +215,31 @@ def test_calls_are_made_ahead(name):
     assert slow.bridge.most == 1
     assert fast.bridge.most == len(fast.asked) == 10
     assert len(fast.bridge.sent) == 10
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "r = [llm_query(part) for part in text.chunks(100)]",
+        "for i, part in enumerate(text.chunks(100)):\n    out.append(llm_query(f'{i} {part}'))",
+        "r = [llm_query(text[i:i + 100]) for i in range(0, len(text), 100)]",
+        "for path, content in files.items():\n    d[path] = llm_query(f'{path}: {content[:50]}')",
+        "r = {path: llm_query(files[path]) for path in files.paths() if path.endswith('.md')}",
+        "r = {path: llm_query(files[path]) for path in files}",
+    ],
+)
+def test_calls_are_made_ahead_over_the_input(code, tmp_path):
+    entries = {}
+    for n in range(10):
+        path = tmp_path / f"{n}.md"
+        path.write_text(f"file {n} é " * 10, encoding="utf-8")
+        entries[path.name] = Entry(str(path), 100)
+    whole = tmp_path / "whole"
+    whole.write_text("some text é " * 80, encoding="utf-8")
+    names = {"text": Text.open(str(whole)), "files": Files(entries, str_max=1000)}
+    fast, slow = both(WORLD, code, **names)
+    assert slow.error is None
+    assert fast.bridge.most == len(fast.asked) == len(fast.bridge.sent) == 10
 
 
 AS_WRITTEN = programs(
