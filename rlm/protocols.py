@@ -95,6 +95,35 @@ class Model(Protocol):
     async def aclose(self) -> None: ...
 
 
+# --- tools ----------------------------------------------------------------------------------
+
+
+class ToolOutput(NamedTuple):
+    """What a tool call of a sub-LLM came to: the text that it is sent."""
+
+    text: str
+    failed: bool = False
+    seconds: float = 0.0
+
+
+class SubTools(Protocol):
+    """The tools of sub-LLMs."""
+
+    @property
+    def definitions(self) -> list[dict[str, Any]]:
+        """In the OpenAI Chat Completions shape; always in the same order."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """A digest of the definitions."""
+        ...
+
+    async def call(self, name: str, arguments: str) -> ToolOutput:
+        """Run one with a model's JSON arguments. Never raises for what they or the tool do."""
+        ...
+
+
 # --- kernels --------------------------------------------------------------------------------
 
 
@@ -185,7 +214,7 @@ class Kernel(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """End the sandbox and remove everything that it left. Idempotent."""
+        """End the kernel, and a cell that runs in it. Idempotent."""
         ...
 
 
@@ -256,8 +285,9 @@ class Launcher(Protocol):
 
 Item = tuple[int, dict[str, Any]]
 """The outcome of one prompt: its index, and either
-`{"text", "model", "input_tokens", "output_tokens", "cached"}` or `{"error": {"kind", "message"}}`
-with a kind of `budget, too_long, timeout, endpoint, auth, cancelled, invalid`."""
+`{"text", "model", "input_tokens", "output_tokens", "cached"}`, with `data` where a schema was asked for,
+or `{"error": {"kind", "message"}}` with a kind of
+`budget, too_long, timeout, endpoint, auth, cancelled, invalid`."""
 
 Deliver = Callable[[list[Item]], None]
 """Takes outcomes, in any order, as they arrive; each was recorded before it is delivered."""

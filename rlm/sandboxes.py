@@ -19,6 +19,10 @@ from rlm.kernels.select import choose
 from rlm.protocols import Emit, Handler, Launcher, Mount, SandboxSpec
 
 PACKAGES = "/packages"
+PIDS, CHILD_PIDS = 256, 16
+"""Processes of a sandbox, and more of them for each child that may be alive."""
+CHILD_MEMORY = 64 << 20
+"""Bytes for each child that may be alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,10 @@ def _spec(
     if folder:
         config["packages_dir"] = PACKAGES if mounted else str(folder)
         mounts = (*mounts, Mount(str(folder), PACKAGES))
-    return SandboxSpec(run_id, mounts=mounts, memory=prepared.memory, cpus=settings.cpus, config=config)
+    live = sum(settings.child_places)
+    memory = settings.memory or max(prepared.memory, 3 * prepared.bytes + CHILD_MEMORY * live)
+    pids = PIDS + CHILD_PIDS * live
+    return SandboxSpec(run_id, mounts=mounts, memory=memory, cpus=settings.cpus, pids=pids, config=config)
 
 
 def _target(launcher: Launcher) -> packages.Target:

@@ -38,6 +38,8 @@ class Loaded:
     """Remarks for the model, e.g. a `.json` file that is not JSON."""
     has_text: bool = False
     """Whether a `Text` is or may be found in it, so that cells need the `re` that takes one."""
+    str_max: int = 64 << 20
+    """Bytes of UTF-8 up to which a text is a str."""
 
 
 def build(config: Mapping[str, Any] | None) -> object:
@@ -52,6 +54,7 @@ def load(config: Mapping[str, Any] | None) -> Loaded:
         return loaded
     if config["v"] != VERSION:
         raise ValueError(f"input configuration of version {config['v']}, not {VERSION}")
+    loaded.str_max = config["str_max"]
     built = {item["name"]: _value(item, config, loaded) for item in config["inputs"]}
     if built:
         loaded.context = next(iter(built.values())) if config["single"] else built

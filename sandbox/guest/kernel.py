@@ -27,14 +27,18 @@ from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQInteractiveShell
 from traitlets.config import Config
 
-from guest import output, procs, textre
+from guest import contexts, output, procs, textre
 from guest.answer import AnswerKeeper
 from guest.bridge import Bridge, BridgeClosed
-from guest.calls import CallError, CallResult, SubCallError, SubCalls
+from guest.calls import SubCalls
+from guest.children import Children
+from guest.contexts import Contexts, Passed
 from guest.inputs import Loaded
 from guest.install import Installer, pip_line
 from guest.namespace import Namespace, make_exit
 from guest.reprs import CappedDisplay, CappedHook
+from guest.results import CallError, CallResult, SubCallError
+from guest.text import Text
 from guest.tracebacks import describe_exception
 
 BEAT = 0.1
@@ -185,31 +189,29 @@ class App(IPKernelApp):  # type: ignore[misc]
 class Guest:
     """The parts of one kernel, and what they do around each cell."""
 
-    def __init__(self, config: dict[str, Any], loaded: Loaded, bridge_fd: int) -> None:
+    def __init__(
+        self, config: dict[str, Any], loaded: Loaded, context: object, own: Passed, *, work: str, bridge_fd: int
+    ) -> None:
         self.capture = output.Capture()
         self._streams: dict[str, Any] = {
             "stdout": output.Stream(self.capture, 1, "<stdout>"),
             "stderr": output.Stream(self.capture, 2, "<stderr>"),
         }
         self.bridge = Bridge(bridge_fd)
-        self.calls = SubCalls(self.bridge)
         last = config.get("answer") or {}
         self.keeper = AnswerKeeper(self.push_answer, content=last.get("content", ""), version=last.get("version", 0))
         self.history: list[dict[str, Any]] = []
         self.packages = str(config.get("packages_dir") or "")
         tools = {
             # Small models copy the preview into a variable of this name, and then search that.
-            "context": loaded.context,
-            "llm_query": self.calls.llm_query,
-            "llm_batch": self.calls.llm_batch,
-            "llm_query_batched": self.calls.llm_batch,
-            "CallError": CallError,
-            "CallResult": CallResult,
-            "SubCallError": SubCallError,
+            "context": context,
             "history": self.history,
+            "budget": self.budget,
             "exit": make_exit("exit"),
             "quit": make_exit("quit"),
         }
+        if config.get("llm", True):
+            tools |= self._sub_calls(Contexts(work, context, own), deeper=bool(config.get("deeper")))
         self.namespace = Namespace(tools)
         self.namespace.values |= {"answer": self.keeper.answer}
         self.remarks = list(loaded.notices)
@@ -217,6 +219,32 @@ class Guest:
         self._started = 0.0
         self._live = 0
         self._oom_kills = procs.oom_kills() or 0
+
+    def _sub_calls(self, contexts: Contexts, *, deeper: bool) -> dict[str, Any]:
+        calls = SubCalls(self.bridge)
+        children = Children(self.bridge, contexts, deeper=deeper, on_limited=self._say_limited)
+        return {
+            "llm_query": calls.llm_query,
+            "llm_batch": calls.llm_batch,
+            # What published prompts and trained checkpoints expect.
+            "llm_query_batched": calls.llm_batch,
+            "rlm_query": children.rlm_query,
+            "rlm_batch": children.rlm_batch,
+            "rlm_query_batched": children.rlm_batch,
+            "CallError": CallError,
+            "CallResult": CallResult,
+            "SubCallError": SubCallError,
+        }
+
+    def _say_limited(self) -> None:
+        remark = "The depth limit is reached: rlm_query was one plain call each, with the context pasted in."
+        if remark not in self.remarks:
+            self.remarks.append(remark)
+
+    def budget(self) -> dict[str, Any]:
+        """What is left of this run: turns, sub_calls, tokens, cost, seconds; None where there is no limit."""
+        reply = self.bridge.request("budget")
+        return {name: reply.get(name) for name in ("turns", "sub_calls", "tokens", "cost", "seconds")}
 
     def start(self) -> None:
         sys.stdout = sys.__stdout__ = self._streams["stdout"]  # type: ignore[misc]
@@ -296,13 +324,30 @@ def take_text_in_re(cells: dict[str, Any]) -> None:
 
 
 def main(config: dict[str, Any], loaded: Loaded, *, bridge_fd: int, ready_fd: int) -> int:
-    """Serve until killed. `config` carries `endpoint`, `key`, `answer`; `ready_fd` gets a byte when bound."""
+    """Serve until killed. `ready_fd` gets `1` when the sockets are bound, else why they are not.
+
+    `config` is what the host said at boot, and of this kernel:
+
+        endpoint, key     where it listens, and the key of its messages
+        answer            {"content", "version"} that it goes on from
+        root              false in a child
+        llm, deeper       whether it has sub-calls at all, and whether its rlm_query makes children: for the
+                          names and the looks of things only, since the host decides
+        context           in a child: the descriptor of its `context` (see `guest.contexts`), and
+        context_key       what it is known by
+    """
     work = config.get("work") or "/tmp"
     os.environ.setdefault("HOME", work)
     os.chdir(work)
     random.seed()
     log = os.dup(2)
-    guest = Guest(config, loaded, bridge_fd)
+    own = Passed(config.get("context", {"as": "input"}), config.get("context_key", "input"))
+    try:
+        context = contexts.load(own.descriptor, loaded.context, str_max=loaded.str_max)
+    except Exception as error:
+        os.write(ready_fd, f"the context could not be loaded: {type(error).__name__}: {error}"[:2000].encode())
+        return 1
+    guest = Guest(config, loaded, context, own, work=work, bridge_fd=bridge_fd)
     guest.start()
     settings = Config()
     settings.HistoryManager.enabled = False
@@ -318,7 +363,7 @@ def main(config: dict[str, Any], loaded: Loaded, *, bridge_fd: int, ready_fd: in
         app.kernel.guest = guest
         app.kernel.shell.prepare(guest)
         warnings.filterwarnings("ignore", message="To exit:")
-        if loaded.has_text:
+        if loaded.has_text or isinstance(context, Text):
             take_text_in_re(app.kernel.shell.user_ns)
     except BaseException:
         os.write(log, traceback.format_exc().encode())

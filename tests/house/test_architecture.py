@@ -21,6 +21,7 @@ LAYERS = (
     {"demo", "display"},
     {"agent"},
     {"run"},
+    {"tree"},
     {"loop", "sandboxes", "parts"},
     {"root", "observation", "repetition", "installs"},
     {"conversation"},

@@ -95,7 +95,7 @@ import json, rlm
 from rlm.assets import asset_dir
 from rlm.kernels.pins import locked_versions
 from rlm.prompts import render
-print(json.dumps([rlm.__file__, str(asset_dir("sandbox")), str(asset_dir("prompts")), render("sub"),
+print(json.dumps([rlm.__file__, str(asset_dir("sandbox")), str(asset_dir("prompts")), render("repeated"),
                   "ipykernel" in locked_versions()]))
 """
     package, sandbox, prompts, text, locked = json.loads(
@@ -104,7 +104,7 @@ print(json.dumps([rlm.__file__, str(asset_dir("sandbox")), str(asset_dir("prompt
     assert package == str(unpacked / "rlm" / "__init__.py")
     assert sandbox == str(unpacked / "rlm" / "_sandbox")
     assert prompts == str(unpacked / "rlm" / "_prompts")
-    assert text == (ROOT / "prompts" / "sub.md").read_text(encoding="utf-8").strip()
+    assert text == (ROOT / "prompts" / "repeated.md").read_text(encoding="utf-8").strip()
     assert locked
 
 
