@@ -193,6 +193,8 @@ class Run:
             installable=settings.allow_install,
             install_asks=self._confirm is not None,
             tips=tips_text(settings.tips),
+            tools=[],
+            functions=[],
         )
 
     # --- folder, events, result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from rlm.display.progress import Progress, Tally
+from rlm.display.progress import Progress, Tally, is_of_child
 from rlm.display.text import duration, first_lines, one_line, visible
 from rlm.events import Event
 
@@ -25,7 +25,7 @@ class Line(NamedTuple):
 
 def narrate(event: Event, progress: Progress) -> list[Line]:
     """What to say about `event`, which `progress` has seen already; often nothing."""
-    tell = _TELL.get(event["type"])
+    tell = (_TELL_OF_CHILD if is_of_child(event) else _TELL).get(event["type"])
     return tell(event, progress) if tell else []
 
 
@@ -80,7 +80,17 @@ def _cell_completed(event: Event, _: Progress) -> list[Line]:
 
 def _batch_started(event: Event, progress: Progress) -> list[Line]:
     model = visible(str(event.get("model") or progress.sub_model))
-    return [Line(f"  batch: {event['size']:,} sub-calls to {model}")]
+    what = "children with" if event.get("kind") == "recursive" else "sub-calls to"
+    loop = f", ahead of the loop in line {event['loop']}" if event.get("loop") else ""
+    return [Line(f"  batch: {event['size']:,} {what} {model}{loop}")]
+
+
+def _child_completed(event: Event, _: Progress) -> list[Line]:
+    reason, name = str(event["stop_reason"]), visible(str(event["rollout"]))
+    end = "answered" if reason == "answered" else f"stopped: {reason}"
+    turns = f"{event['turns']} turn{'' if event['turns'] == 1 else 's'}"
+    tone: Tone = "quiet" if reason == "answered" else "odd"
+    return [Line(f"    child {name} {end}, {turns}, {duration(event['seconds'])}", tone)]
 
 
 def _batch_completed(event: Event, _: Progress) -> list[Line]:
@@ -121,6 +131,12 @@ _TELL: dict[str, Callable[[Event, Progress], list[Line]]] = {
     "notice": _notice,
     "protocol.error": _protocol_error,
     "run.completed": _run_completed,
+}
+
+
+_TELL_OF_CHILD: dict[str, Callable[[Event, Progress], list[Line]]] = {
+    "child.completed": _child_completed,
+    "protocol.error": _protocol_error,
 }
 
 

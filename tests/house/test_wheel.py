@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # What an application may well have beside its own code. None of it may be taken for ours.
 DECOYS = {
-    "prompts/sub.md": "DECOY",
+    "prompts/repeated.md": "DECOY",
     "prompts/__init__.py": "raise SystemExit('the prompts of the application')",
     "sandbox/seccomp.json": "DECOY",
     "sandbox/__init__.py": "raise SystemExit('the sandbox of the application')",
     "sandbox/guest/__init__.py": "raise SystemExit('the guest of the application')",
-    "_prompts/sub.md": "DECOY",
+    "_prompts/repeated.md": "DECOY",
     "cli.py": "raise SystemExit('the command line of the application')",
 }
 
