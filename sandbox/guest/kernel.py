@@ -199,7 +199,12 @@ class Guest:
         }
         self.bridge = Bridge(bridge_fd)
         last = config.get("answer") or {}
-        self.keeper = AnswerKeeper(self.push_answer, content=last.get("content", ""), version=last.get("version", 0))
+        self.keeper = AnswerKeeper(
+            self.push_answer,
+            content=last.get("content", ""),
+            version=last.get("version", 0),
+            typed=bool(config.get("typed")),
+        )
         self.history: list[dict[str, Any]] = []
         self.packages = str(config.get("packages_dir") or "")
         tools = {
@@ -331,6 +336,7 @@ def main(config: dict[str, Any], loaded: Loaded, *, bridge_fd: int, ready_fd: in
         endpoint, key     where it listens, and the key of its messages
         answer            {"content", "version"} that it goes on from
         root              false in a child
+        typed             whether the answer is to be data
         llm, deeper       whether it has sub-calls at all, and whether its rlm_query makes children: for the
                           names and the looks of things only, since the host decides
         context           in a child: the descriptor of its `context` (see `guest.contexts`), and
