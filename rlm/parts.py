@@ -7,6 +7,7 @@ import json
 from typing import Any, NamedTuple
 
 from rlm.budget import Ledger, Limits
+from rlm.catalog import Catalog
 from rlm.config import DEFAULT_BASE_URL, Settings
 from rlm.errors import ConfigError
 from rlm.models import ChatModel
@@ -39,12 +40,13 @@ def models(settings: Settings) -> Models:
     root, *below = [settings.model_at(depth) or "" for depth in range(settings.depth + 1)]
     base_url = settings.base_url or DEFAULT_BASE_URL
     common: dict[str, Any] = {"request_timeout": settings.request_timeout, "concurrency": settings.concurrency}
+    known = catalog(settings)
     top = ChatModel(
         root,
         base_url=base_url,
         api_key=settings.api_key.get_secret_value(),
         headers=settings.headers,
-        context_window=settings.context_window,
+        context_window=settings.context_window or known.context_window(root),
         **common,
     )
     subs: dict[str, Model] = {
@@ -54,7 +56,7 @@ def models(settings: Settings) -> Models:
             api_key=settings.sub_key,
             headers=settings.headers if settings.same_endpoint else None,
             params=settings.sub_params,
-            context_window=settings.sub_context_window,
+            context_window=settings.sub_context_window or known.context_window(name),
             **common,
         )
         for name in below
@@ -62,12 +64,23 @@ def models(settings: Settings) -> Models:
     return Models([top, *(subs[name] for name in below)], {root: top, **subs})
 
 
+def catalog(settings: Settings) -> Catalog:
+    """What is publicly known of the run's models, where they are asked."""
+    base_url = settings.base_url or DEFAULT_BASE_URL
+    root, *below = settings.model_names or [""]
+    return Catalog({**dict.fromkeys(below, settings.sub_base_url or base_url), root: base_url})
+
+
+def prices(settings: Settings) -> PriceTable:
+    return PriceTable(settings.prices, catalog(settings))
+
+
 def ledger(settings: Settings) -> Ledger:
     """The run's ledger. Raises `ConfigError` for a limit on cost without the prices."""
-    prices = PriceTable(settings.prices)
+    table = prices(settings)
     if settings.max_cost is not None:
-        prices.require(settings.model_names)
-    return Ledger(Limits(settings.max_tokens, settings.max_cost, settings.max_sub_calls, settings.timeout), prices)
+        table.require(settings.model_names)
+    return Ledger(Limits(settings.max_tokens, settings.max_cost, settings.max_sub_calls, settings.timeout), table)
 
 
 def sub_max_tokens(settings: Settings) -> int:

@@ -176,7 +176,8 @@ class Run:
 
     def _system_prompt(self, depth: int, max_turns: int) -> str:
         settings = self._settings
-        window = settings.sub_context_window
+        below = min(depth + 1, len(self._models.by_depth) - 1)
+        window = self._models.by_depth[below].context_window
         return render_root(
             settings.prompt,
             native_tools=settings.native_tools,

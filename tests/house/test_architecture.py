@@ -30,7 +30,7 @@ LAYERS = (
     {"calls", "kernels", "models", "context", "trace"},
     {"bridge", "budget", "testing"},
     {"layers", "prices", "prompts", "result"},
-    {"errors"},
+    {"errors", "catalog"},
     {"events", "config", "protocols", "assets", "estimate"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -46,6 +46,9 @@ BOUNDARIES = {
     "yarl": {"models"},
     "pytest": {"testing"},
     "jinja2": {"prompts"},
+    "jsonschema": {"calls"},
+    "referencing": {"calls"},
+    "genai_prices": {"catalog"},
     "typer": {"commands"},
     "rich": {"display", "commands"},
 }

@@ -144,14 +144,16 @@ async def test_children_share_what_tokens_there_are(stage: Stage) -> None:
     result = await stage.run({"root": root, "sub": child}, max_tokens=limit, sub_max_tokens=1000, **TWO)
     assert result.stop_reason == "answered"
     spent = result.usage
-    assert spent.root.input_tokens + spent.root.output_tokens + spent.sub.input_tokens + spent.sub.output_tokens <= limit
+    assert (
+        spent.root.input_tokens + spent.root.output_tokens + spent.sub.input_tokens + spent.sub.output_tokens <= limit
+    )
     assert int(result.answer.split()[0]) > 10
 
 
 async def test_children_count_as_sub_calls(stage: Stage) -> None:
     root = cell(
         "r = rlm_batch([f'{i}' for i in range(6)])\n"
-        "answer['content'] = f'{[getattr(x, \"kind\", \"ok\") for x in r]} {budget()[\"sub_calls\"]}'\n" + FINISH
+        'answer[\'content\'] = f\'{[getattr(x, "kind", "ok") for x in r]} {budget()["sub_calls"]}\'\n' + FINISH
     )
     child = cell("answer['content'] = 'yes'\n" + FINISH)
     result = await stage.run({"root": root, "sub": child}, max_sub_calls=4, **TWO)
@@ -244,7 +246,7 @@ async def test_the_time_of_a_child_is_bounded(stage: Stage) -> None:
         ("bool", "True", "True"),
         ("float", "2", "2.0"),
         ("str", "'plain text'", "'plain text'"),
-        ("{'a': int}", '\'{"a": 3}\'', "{'a': 3}"),
+        ("{'a': int}", "'{\"a\": 3}'", "{'a': 3}"),
         ("{'type': 'array', 'items': {'enum': ['x']}}", "['x']", "['x']"),
         ("tuple[int, str]", "(1, 'b')", "(1, 'b')"),
     ],
