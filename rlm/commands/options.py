@@ -20,17 +20,14 @@ def _option(field: str, panel: str, *names: str, metavar: str | None = None) -> 
     return typer.Option(*names, help=option_help(field), rich_help_panel=panel, metavar=metavar, show_default=False)
 
 
-_MODELS, _TREE, _LIMITS, _SANDBOX, _PROMPTS, _OUTPUT = (
-    *("Models", "Recursion and tools", "Limits"),
-    *("Sandbox", "Prompts", "Output"),
-)
+_MODELS, _TREE, _LIMITS = "Models", "Recursion and tools", "Limits"
+_SANDBOX, _PROMPTS, _OUTPUT = "Sandbox", "Prompts", "Output"
 
 Model = Annotated[str | None, _option("model", _MODELS)]
 SubModel = Annotated[str | None, _option("sub_model", _MODELS)]
 Models = Annotated[str | None, _option("models", _MODELS, metavar="ROOT,CHILD,…")]
 BaseUrl = Annotated[str | None, _option("base_url", _MODELS, metavar="URL")]
-SubModels = Annotated[str | None, _option("models", _MODELS, metavar="ROOT,CHILD,…")]
-BaseUrl = Annotated[str | None, _option("sub_base_url", _MODELS, metavar="URL")]
+SubBaseUrl = Annotated[str | None, _option("sub_base_url", _MODELS, metavar="URL")]
 RootParams = Annotated[list[str] | None, _option("root_params", _MODELS, "--param", metavar="KEY=VALUE")]
 SubParams = Annotated[list[str] | None, _option("sub_params", _MODELS, "--sub-param", metavar="KEY=VALUE")]
 NativeTools = Annotated[bool, _option("native_tools", _MODELS, "--native-tools")]
@@ -38,16 +35,6 @@ Headers = Annotated[list[str] | None, _option("headers", _MODELS, "--header", me
 ContextWindow = Annotated[int | None, _option("context_window", _MODELS, metavar="TOKENS")]
 SubContextWindow = Annotated[int | None, _option("sub_context_window", _MODELS, metavar="TOKENS")]
 SubMaxTokens = Annotated[int | None, _option("sub_max_tokens", _MODELS, metavar="TOKENS")]
-SubDepth = Annotated[int | None, _option("depth", _TREE, metavar="N")]
-ChildConcurrency = Annotated[int | None, _option("child_concurrency", _TREE, metavar="N")]
-Tools = Annotated[list[str] | None, _option("tools", _TREE, "--tool", metavar="MODULE:FUNCTION")]
-Mcp = Annotated[list[str] | None, _option("mcp", _TREE, "--mcp", metavar="COMMAND|URL")]
-Functions = Annotated[list[str] | None, _option("functions", _TREE, "--function", metavar="NAME=MODULE:FUNCTION")]
-AutoParallel = Annotated[bool | None, _option("auto_parallel", _TREE, "--auto-parallel/--no-auto-parallel")]
-Cache = Annotated[Path | None, _option("cache", _TREE, metavar="DIR")]
-CompactAt = Annotated[float | None, _option("compact_at", _TREE, metavar="SHARE")]
-
-MaxTurns = Annotated[int | None, _option("sub_max_turns", _TREE, metavar="N")]
 RequestTimeout = Annotated[float | None, _option("request_timeout", _MODELS, metavar="SECONDS")]
 Concurrency = Annotated[int | None, _option("concurrency", _MODELS, metavar="N")]
 
@@ -55,6 +42,7 @@ Depth = Annotated[int | None, _option("depth", _TREE, metavar="N")]
 ChildConcurrency = Annotated[int | None, _option("child_concurrency", _TREE, metavar="N")]
 Tools = Annotated[list[str] | None, _option("tools", _TREE, "--tool", metavar="MODULE:FUNCTION")]
 Mcp = Annotated[list[str] | None, _option("mcp", _TREE, "--mcp", metavar="COMMAND|URL")]
+SubMaxTurns = Annotated[int | None, _option("sub_max_turns", _TREE, metavar="N")]
 Functions = Annotated[list[str] | None, _option("functions", _TREE, "--function", metavar="NAME=MODULE:FUNCTION")]
 AutoParallel = Annotated[bool | None, _option("auto_parallel", _TREE, "--auto-parallel/--no-auto-parallel")]
 Cache = Annotated[Path | None, _option("cache", _TREE, metavar="DIR")]

@@ -21,7 +21,7 @@ def test_a_hosted_model_has_a_price_and_a_window() -> None:
     catalog = Catalog({"gpt-5-mini": OPENAI})
     cost = catalog.cost("gpt-5-mini", Tokens(1_000_000, 0))
     assert cost
-    assert catalog.cost("gpt-5-mini", Tokens(1_000_000, 0, 1_000_000)) < cost
+    assert (catalog.cost("gpt-5-mini", Tokens(1_000_000, 0, 1_000_000)) or cost) < cost
     assert (catalog.context_window("gpt-5-mini") or 0) >= 100_000
 
 
@@ -51,7 +51,7 @@ def test_affordable_output_is_what_the_money_buys() -> None:
     assert output
     cost = table.cost("gpt-5-mini", Tokens(1000, output))
     assert cost == pytest.approx(0.01, rel=0.01)
-    assert cost <= 0.01 + 1e-9
+    assert (cost or 1) <= 0.01 + 1e-9
 
 
 def test_a_run_with_a_limit_on_cost_needs_every_price() -> None:
