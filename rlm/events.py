@@ -18,6 +18,8 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
     kernel.restarted  sandbox_lost, seconds
     turn.started      turn, max_turns
     root.completed    turn, text, code, reminder, input_tokens, output_tokens, estimated, seconds, attempts
+    compaction.completed  first_turn, last_turn (the replies that a handover replaced), handover, done, tokens_before,
+                      tokens_after, input_tokens, output_tokens, estimated, seconds, attempts
     cell.started      turn, code
     cell.completed    turn, status, output, omitted, error, seconds, active_seconds, variables, notices
     batch.started     batch, size, model, kind (plain | recursive), loop (the line of the serial loop it is ahead of)

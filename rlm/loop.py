@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from rlm.budget import Ledger
+from rlm.compaction import Compactor
 from rlm.config import Settings
 from rlm.conversation import Conversation
-from rlm.errors import RunError
+from rlm.errors import PromptTooLong, RunError
 from rlm.observation import Budget, observe, remaining_line
 from rlm.prompts import render
 from rlm.protocols import Answer, CellResult, Emit, Kernel, Model
@@ -79,6 +80,14 @@ class Rollout:
     ) -> None:
         self._task = task
         self._root = RootModel(model, ledger, role=role, settings=settings, emit=emit)
+        self._compactor = Compactor(
+            model,
+            ledger,
+            role=role,
+            compact_at=settings.compact_at,
+            native_tools=settings.native_tools,
+            emit=emit,
+        )
         self._kernel = kernel
         self._started = started
         self._ledger = ledger
@@ -91,7 +100,9 @@ class Rollout:
         self._refused = -1
         """The version of an answer that was not what had been asked for."""
         self._prose = ""
-        self._turns = 0
+        self._said: list[str] = []
+        """Replies since the last cell, for the REPL's `history`."""
+        self._turns = self._announced = 0
         self._reminders = 0
         self._variables: dict[str, None] = {}
         self._repetition = Repetition()
@@ -152,6 +163,7 @@ class Rollout:
 
     async def _play(self) -> StopReason:
         while True:
+            await self._compactor.keep_within(self._talk)
             last = await self._why_last()
             stop = await self._step(last)
             if stop or last:
@@ -162,7 +174,8 @@ class Rollout:
         turn = self._turns + 1
         if last:
             self._talk.say(render("last_turn", reason=last, draft=len(self._draft.content)))
-        if not self._reminders:
+        if turn > self._announced:
+            self._announced = turn
             self._emit("turn.started", turn=turn, max_turns=self._task.max_turns)
         try:
             async with asyncio.timeout(self._seconds_left(last=last is not None)) as deadline:
@@ -171,8 +184,13 @@ class Rollout:
             if not deadline.expired():
                 raise
             return "timeout" if last else None
+        except PromptTooLong:
+            if not await self._compactor.after_refusal(self._talk):
+                raise
+            return None if last is None else await self._step(last)
         if reply is None:
             return last
+        self._said.append(reply.text)
         if reply.code is None:
             return self._without_code(reply, last)
         self._turns, self._reminders, self._prose = turn, 0, ""
@@ -217,7 +235,8 @@ class Rollout:
 
     async def _run(self, code: str, seconds: float) -> CellResult:
         """One cell, interrupted when the run's time is over: what it did until then is still observed."""
-        running = asyncio.ensure_future(self._kernel.execute(code, timeout=self._settings.cell_timeout))
+        said, self._said = "\n\n".join(self._said), []
+        running = asyncio.ensure_future(self._kernel.execute(code, timeout=self._settings.cell_timeout, said=said))
         try:
             if (await asyncio.wait({running}, timeout=seconds))[0]:
                 return await running

@@ -200,8 +200,8 @@ class Kernel(Protocol):
         """Raises `SandboxUnavailable` or `SandboxError`."""
         ...
 
-    async def execute(self, code: str, *, timeout: float | None = None) -> CellResult:
-        """Run one cell. `timeout` counts active seconds.
+    async def execute(self, code: str, *, timeout: float | None = None, said: str = "") -> CellResult:
+        """Run one cell. `timeout` counts active seconds; `said` is what the model wrote around it, for `history`.
 
         Never raises for what the code does: a dead kernel is `status="died"`, and the next `execute`
         finds a fresh one with the input loaded again. Raises `SandboxError` when no fresh one can be had.

@@ -101,6 +101,7 @@ class RootModel:
         with self._settling(place, reader, estimate):
             reply = await reader.read(self._stream(talk, max_tokens))
         tokens = reader.tokens(estimate)
+        talk.measured(estimate, tokens)
         self._emit(
             "root.completed",
             turn=turn,

@@ -156,7 +156,7 @@ class Tree:
 
     def _tally(self, node: Node, type_: str, /, **fields: Any) -> None:
         """Emit an event of a rollout, and count what it took."""
-        if type_ in ("root.completed", "call.completed"):
+        if type_ in ("root.completed", "call.completed", "compaction.completed"):
             node.input_tokens += fields["input_tokens"]
             node.output_tokens += fields["output_tokens"]
         self._emit(type_, rollout=node.id, **fields)

@@ -64,6 +64,13 @@ def _root_completed(event: Event, _: Progress) -> list[Line]:
     return [] if event.get("code") else [Line("  a reply without code", "odd")]
 
 
+def _compaction_completed(event: Event, _: Progress) -> list[Line]:
+    if not event["done"]:
+        return [Line("note: older turns could not be summed up: an empty reply", "odd")]
+    before, after = event["tokens_before"], event["tokens_after"]
+    return [Line(f"  older turns summed up: about {before:,} tokens become {after:,}")]
+
+
 def _cell_started(event: Event, _: Progress) -> list[Line]:
     return [Line(f"  │ {line}") for line in first_lines(str(event["code"]), CODE_LINES, WIDTH)]
 
@@ -123,6 +130,7 @@ _TELL: dict[str, Callable[[Event, Progress], list[Line]]] = {
     "kernel.restarted": _kernel_restarted,
     "turn.started": _turn_started,
     "root.completed": _root_completed,
+    "compaction.completed": _compaction_completed,
     "cell.started": _cell_started,
     "cell.completed": _cell_completed,
     "batch.started": _batch_started,

@@ -96,7 +96,7 @@ class Progress:
                 self.children += 1
             case "child.completed":
                 self.children -= 1
-            case "root.completed":
+            case "root.completed" | "compaction.completed":
                 self._count(self.sub, str(event.get("model") or self.sub_model), event)
             case "call.completed" if not event.get("cached"):
                 self._count(self.sub, str(event.get("model") or self.sub_model), event)
@@ -118,6 +118,8 @@ class Progress:
             case "root.completed":
                 self._count(self.root, str(event.get("model") or self.model), event)
                 self.phase, self.writing = "working", ""
+            case "compaction.completed":
+                self._count(self.root, self.model, event)
             case "cell.started":
                 self.phase = "the cell runs"
             case "cell.completed":

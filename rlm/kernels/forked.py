@@ -51,9 +51,9 @@ class ForkedKernel:
         """What ends a cell: its reply, the end of its kernel, the end of the sandbox."""
         return {self.reply, self.died, self._link.ended}
 
-    def ask(self, code: str) -> None:
+    def ask(self, code: str, said: str = "") -> None:
         """Have it run a cell; `reply` is that cell's from now on."""
-        self._asked, payload = self.messages.execute_request(code)
+        self._asked, payload = self.messages.execute_request(code, said)
         self.reply = asyncio.get_running_loop().create_future()
         self._link.send(frames.agent_frame(frames.SHELL, self.number, payload))
 

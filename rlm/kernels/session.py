@@ -129,7 +129,7 @@ class KernelSession:
 
     # --- cells ------------------------------------------------------------------------------
 
-    async def execute(self, code: str, *, timeout: float | None = None) -> CellResult:
+    async def execute(self, code: str, *, timeout: float | None = None, said: str = "") -> CellResult:
         if self._busy:
             raise SandboxError("this kernel is running a cell already")
         if len(code) > MAX_CODE:
@@ -137,19 +137,19 @@ class KernelSession:
             return CellResult(status="error", error=CellError("CodeTooLong", why, ""), answer=self.answer)
         self._busy = True
         try:
-            return await self._execute(code, timeout)
+            return await self._execute(code, timeout, said[:MAX_CODE])
         finally:
             self._busy = False
             self._tell_answer()
 
-    async def _execute(self, code: str, timeout: float | None) -> CellResult:
+    async def _execute(self, code: str, timeout: float | None, said: str) -> CellResult:
         if self._tasks:
             # A cell whose caller did not wait until it was stopped.
             await asyncio.wait(self._tasks)
         kernel = await self._living_kernel()
         clock = self._clock = ActiveClock()
         self._live, self._answer_room = "", LIVE_ANSWERS
-        kernel.ask(code)
+        kernel.ask(code, said)
         expiry = asyncio.get_running_loop().create_task(clock.expire(timeout))
         status: CellStatus | None = None
         try:

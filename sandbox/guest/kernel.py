@@ -137,8 +137,13 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
             "execution_count": reply.get("execution_count", 0),
             "user_expressions": {},
             "payload": [],
-            "rlm": self.guest.report(code, failure, left=self.shell.left),
+            "rlm": self.guest.report(code, failure, left=self.shell.left, said=self._said()),
         }
+
+    def _said(self) -> str:
+        """What the model wrote around this cell's code, which the request carries."""
+        content = self.get_parent("shell").get("content") or {}
+        return str(content.get("said") or "")
 
     def pre_handler_hook(self) -> None:
         self.saved_sigint_handler = signal.signal(signal.SIGINT, self.on_sigint)
@@ -278,7 +283,7 @@ class Guest:
                 remarks.append(f"`sys.{name}` was replaced; the original is back.")
         return remarks
 
-    def report(self, code: str, failure: dict[str, str] | None, *, left: bool) -> dict[str, Any]:
+    def report(self, code: str, failure: dict[str, str] | None, *, left: bool, said: str = "") -> dict[str, Any]:
         """Everything about the cell that just ended."""
         try:
             remarks = self.remarks + self._restore_streams()
@@ -295,7 +300,8 @@ class Guest:
             remarks.append("A child process was killed: the sandbox ran out of memory.")
         whole = self.capture.take()
         seconds = round(time.monotonic() - self._started, 3)
-        self.history.append({"code": code, "output": whole.text(), "error": failure, "seconds": seconds})
+        entry = {"said": said, "code": code, "output": whole.text(), "error": failure, "seconds": seconds}
+        self.history.append(entry)
         shown = whole.cut(output.SHOW)
         content, ready = self.keeper.state()
         return {

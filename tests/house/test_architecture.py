@@ -23,6 +23,7 @@ LAYERS = (
     {"run"},
     {"tree"},
     {"loop", "sandboxes", "parts"},
+    {"compaction"},
     {"root", "observation", "repetition", "installs"},
     {"conversation"},
     {"reply"},
@@ -61,7 +62,8 @@ MAX_LINES = 400
 MAX_WORDS = 30
 FOR_PEOPLE = {"commands", "demo", "testing", "errors"}
 # These speak with the models: here a sentence that is not the message of an error is a prompt.
-TURN = {"run", "loop", "root", "conversation", "observation", "repetition", "reply", "prompts", "calls"}
+TURN = {"run", "tree", "loop", "root", "conversation", "observation", "repetition", "reply", "prompts", "calls"}
+TURN |= {"compaction", "tools"}
 MAX_WORDS_OF_TURN = 12
 
 

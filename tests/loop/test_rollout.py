@@ -45,7 +45,12 @@ class Play:
         self.kernel = kernel
 
     async def __call__(self) -> Outcome:
-        model = ChatModel("root", base_url=self.server.base_url, retry=RetryPolicy(max_attempts=2, base_delay=0.01))
+        model = ChatModel(
+            "root",
+            base_url=self.server.base_url,
+            context_window=self.settings.context_window,
+            retry=RetryPolicy(max_attempts=2, base_delay=0.01),
+        )
         started = asyncio.create_task(self.kernel.start())
         self.ledger.start_clock()
         self.rollout = Rollout(
@@ -357,7 +362,7 @@ async def test_an_endpoint_that_breaks_off_every_reply_is_an_error(play, monkeyp
 async def test_a_kernel_that_cannot_be_had_is_an_error(play) -> None:
     game = play([cell("1")])
 
-    async def fail(code: str, *, timeout: float | None = None) -> Any:
+    async def fail(code: str, *, timeout: float | None = None, said: str = "") -> Any:
         raise SandboxError("gone")
 
     game.kernel.execute = fail

@@ -130,7 +130,7 @@ async def test_typed_calls_stay_within_the_budget(stage: Stage) -> None:
 IMAGES = """
 import io, base64
 from pathlib import Path
-png = base64.b64decode(%r)
+png = base64.b64decode("BASE64")
 Path("/tmp/a.png").write_bytes(png)
 class Picture:
     def save(self, out, format): out.write(png)
@@ -139,7 +139,7 @@ s = llm_batch(["one", "two"], images=[[png], [png, png]])
 t = llm_batch([{"prompt": "three", "images": [png]}, "four"], images=png)
 u = llm_query([{"role": "user", "content": "five"}, {"role": "assistant", "content": "six"}], images=[png])
 answer["content"] = " ".join([r, *s, *t, u])
-""" % base64.b64encode(PNG)
+""".replace("BASE64", base64.b64encode(PNG).decode())
 
 
 async def test_images_become_image_parts(stage: Stage, sandbox: str) -> None:
