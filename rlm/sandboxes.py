@@ -82,6 +82,7 @@ def _spec(
 ) -> SandboxSpec:
     mounted = launcher.name != "process"
     config: dict[str, Any] = {"input": prepared.config if mounted else prepared.local_config()}
+    config["children"] = settings.depth > 1
     mounts = prepared.mounts
     if folder:
         config["packages_dir"] = PACKAGES if mounted else str(folder)

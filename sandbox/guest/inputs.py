@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,13 @@ class Loaded:
     """Whether a `Text` is or may be found in it, so that cells need the `re` that takes one."""
     str_max: int = 64 << 20
     """Bytes of UTF-8 up to which a text is a str."""
+
+    def index(self) -> Iterator[None]:
+        """Index every `Text`, in short steps, so that forks made later need not."""
+        parts = self.context.values() if isinstance(self.context, dict) else [self.context]
+        for part in parts:
+            if isinstance(part, Text):
+                yield from part.source.index()
 
 
 def build(config: Mapping[str, Any] | None) -> object:

@@ -10,6 +10,8 @@ descriptor, and the agent's pid:
 
 Where a fork cannot be had (it may need more memory than may be promised), or with `"fresh_kernels": true`
 in the configuration, a kernel is a fresh process that builds `context` itself: `zygote.py --fresh`.
+
+With `"children": true` it indexes the input while it has nothing else to do, for forks made later.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import select
 import signal
 import socket
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from guest import procs
@@ -34,12 +37,17 @@ ROOT_OOM_SCORE, CHILD_OOM_SCORE = 100, 1000
 """Out of 1000; the agent and the zygote have 0."""
 
 
+_DONE = object()
+
+
 class Zygote:
     def __init__(self, agent: socket.socket) -> None:
         self.agent = agent
         self.kernels: dict[int, int] = {}
         self.config: dict[str, Any] = {}
         self.loaded: Any = None
+        self.indexing: Iterator[None] = iter(())
+        """What is still to be learned of the input, while nothing else is to be done."""
         self.broken = ""
         """Why no kernel can be had, if the imports failed."""
         self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -49,7 +57,8 @@ class Zygote:
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
         self.preload()
         while True:
-            readable, _, _ = select.select([self.agent.fileno(), self.wake_read], [], [])
+            timeout = 0 if next(self.indexing, _DONE) is not _DONE else None
+            readable, _, _ = select.select([self.agent.fileno(), self.wake_read], [], [], timeout)
             if self.wake_read in readable:
                 os.read(self.wake_read, 4096)
                 self.reap()
@@ -86,6 +95,8 @@ class Zygote:
         except BaseException:
             self.tell("failed", detail=traceback.format_exc()[-4000:])
             return
+        if config.get("children"):
+            self.indexing = self.loaded.index()
         gc.collect()
         gc.freeze()
         self.tell("ready")
