@@ -14,14 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlm import parts
+from rlm import parts, threads
 from rlm.calls.scheduler import Scheduler
 from rlm.config import Settings
 from rlm.context import PreparedInput, prepare
 from rlm.errors import ConfigError, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.installs import Confirm
-from rlm.kernels import threads
 from rlm.kernels.scratch import scratch_dir
 from rlm.kernels.session import KernelSession
 from rlm.loop import Outcome, Rollout

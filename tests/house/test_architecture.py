@@ -30,7 +30,7 @@ LAYERS = (
     {"bridge", "budget", "testing"},
     {"layers", "prices", "prompts", "result"},
     {"errors"},
-    {"events", "config", "protocols", "assets", "estimate"},
+    {"events", "config", "protocols", "assets", "estimate", "threads"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
