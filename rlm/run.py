@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlm import parts
+from rlm import parts, threads
 from rlm.calls.cache import ReplyCache, SqliteCache
 from rlm.calls.scheduler import Scheduler
 from rlm.config import Settings
@@ -22,7 +22,6 @@ from rlm.context import PreparedInput, prepare
 from rlm.errors import ConfigError, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.installs import Confirm
-from rlm.kernels import threads
 from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.scratch import scratch_dir
 from rlm.loop import Outcome, Rollout
