@@ -24,6 +24,7 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
     cell.completed    turn, status, output, omitted, error, seconds, active_seconds, variables, notices
     batch.started     batch, size, model, kind (plain | recursive), loop (the line of the serial loop it is ahead of)
     tool.completed    batch, index, name, arguments, output, failed, seconds
+    function.completed  name, failed (why, or null), seconds
     call.completed    batch, index, key, prompt, text | error, data, model, input_tokens, output_tokens,
                       estimated, cached, seconds, attempts; of a sub-LLM with tools: turns, tool_calls;
                       of a child: child (its rollout; its turns count there), turns, ready, stop_reason

@@ -99,9 +99,10 @@ class Model(Protocol):
 
 
 class ToolOutput(NamedTuple):
-    """What a tool call of a sub-LLM came to: the text that it is sent."""
+    """What a tool call of a sub-LLM came to."""
 
     text: str
+    """For the model: the result or what went wrong, cut to the tool's limit."""
     failed: bool = False
     seconds: float = 0.0
 

@@ -9,7 +9,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,18 @@ from rlm.prompts import render_root, tips_text
 from rlm.protocols import Emit
 from rlm.result import Failure, RunResult
 from rlm.sandboxes import check_packages, open_sandbox, package_lines
+from rlm.tools import Toolbox, check_tools, open_toolbox
 from rlm.trace.secrets import secrets_of
 from rlm.trace.store import new_run_id, runs_dir
 from rlm.trace.writer import TraceWriter
 from rlm.tree import Tree
 
+REPL_NAMES = frozenset(
+    {"context", "answer", "history", "budget", "SHOW_VARS", "exit", "quit", "FunctionFailed"}
+    | {"llm_query", "llm_batch", "llm_query_batched", "rlm_query", "rlm_batch", "rlm_query_batched"}
+    | {"CallError", "CallResult", "SubCallError"}
+)
+"""What every kernel offers, which no function may be called."""
 SUB_CHARS_PER_TOKEN = 3
 """For the size of prompts that the model is told: cautious, since a prompt that is too long is refused."""
 
@@ -72,7 +79,8 @@ class Run:
         self._interrupted = False
         self._begun = time.monotonic()
         check_packages(settings)
-        self._system_prompt(0, settings.max_turns)  # a template that cannot be rendered is found now
+        check_tools(settings.tools, settings.mcp, settings.functions, REPL_NAMES)
+        self._system_prompt(Toolbox(), 0, settings.max_turns)  # a template that cannot be rendered is found now
 
     async def play(self) -> RunResult:
         """Run to the end. Failures of the run are in the result; raises `UserError` before anything is spent."""
@@ -134,9 +142,17 @@ class Run:
         async with AsyncExitStack() as stack:
             for model in self._models.all():
                 stack.push_async_callback(model.aclose)
-            scheduler = self._scheduler()
+            toolbox = await stack.enter_async_context(self._open_toolbox())
+            scheduler = self._scheduler(toolbox)
             stack.push_async_callback(scheduler.aclose)
-            opening = open_sandbox(self._settings, prepared, self.id, emit=self._emit, confirm=self._confirm)
+            opening = open_sandbox(
+                self._settings,
+                prepared,
+                self.id,
+                guest=self._guest_config(toolbox),
+                emit=self._emit,
+                confirm=self._confirm,
+            )
             sandbox = await stack.enter_async_context(opening)
             session = SandboxSession(sandbox.launcher, sandbox.spec, emit=self._emit)
             stack.push_async_callback(session.aclose)
@@ -147,15 +163,30 @@ class Run:
                 scheduler=scheduler,
                 sandbox=session,
                 handlers=sandbox.handlers,
-                system=self._system_prompt,
-                has_tools=False,
+                system=partial(self._system_prompt, toolbox),
+                toolbox=toolbox,
                 emit=self._emit,
             )
             self._ledger.start_clock()
             self._rollout = await stack.enter_async_context(tree.root(self._question, prepared.preview))
             return await self._rollout.run()
 
-    def _scheduler(self) -> Scheduler:
+    def _open_toolbox(self) -> AbstractAsyncContextManager[Toolbox]:
+        settings = self._settings
+        return open_toolbox(settings.tools, settings.mcp, settings.functions, reserved=REPL_NAMES)
+
+    def _guest_config(self, toolbox: Toolbox) -> dict[str, Any]:
+        """What every kernel is to know beside the input."""
+        settings = self._settings
+        return {
+            "functions": toolbox.repl_functions(settings.depth == 0),
+            "shipped": toolbox.shipped,
+            # Tools with side effects are to be called in the order that the code says.
+            "auto_parallel": settings.auto_parallel and toolbox.read_only,
+            "width": settings.concurrency,
+        }
+
+    def _scheduler(self, toolbox: Toolbox) -> Scheduler:
         settings = self._settings
         return Scheduler(
             self._models.by_name,
@@ -163,6 +194,7 @@ class Run:
             flush=self._trace.flush if self._trace else _nothing,
             window=settings.concurrency + settings.concurrency // 4 + 1,
             child_places=settings.child_places,
+            tools=toolbox if toolbox.definitions else None,
             sub_max_turns=settings.sub_max_turns,
             cache=self._cache(),
         )
@@ -173,8 +205,9 @@ class Run:
         salt = parts.reply_salt(self._settings)
         return SqliteCache(self._settings.cache, salt=salt, on_error=lambda text: self._emit("notice", text=text))
 
-    def _system_prompt(self, depth: int, max_turns: int) -> str:
+    def _system_prompt(self, toolbox: Toolbox, depth: int, max_turns: int) -> str:
         settings = self._settings
+        functions = [*toolbox.repl_functions(settings.depth == 0), *toolbox.shipped]
         below = min(depth + 1, len(self._models.by_depth) - 1)
         window = self._models.by_depth[below].context_window
         return render_root(
@@ -193,8 +226,8 @@ class Run:
             installable=settings.allow_install,
             install_asks=self._confirm is not None,
             tips=tips_text(settings.tips),
-            tools=[],
-            functions=[],
+            sub_tools=bool(toolbox.definitions),
+            functions=[function["summary"] for function in functions],
         )
 
     # --- folder, events, result

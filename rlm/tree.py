@@ -33,6 +33,7 @@ from rlm.prompts import render
 from rlm.protocols import Answer, Emit, Handler, Model
 from rlm.result import StopReason
 from rlm.root import Role
+from rlm.tools import Toolbox, ToolFailure
 
 ROOT = "0"
 """The id of the root; that of its third child is `0.3`."""
@@ -77,7 +78,7 @@ class Tree:
         sandbox: SandboxSession,
         handlers: Mapping[str, Handler],
         system: Callable[[int, int], str],
-        has_tools: bool,
+        toolbox: Toolbox,
         emit: Emit,
     ) -> None:
         self._settings = settings
@@ -87,7 +88,7 @@ class Tree:
         self._sandbox = sandbox
         self._handlers = handlers
         self._system = system
-        self._has_tools = has_tools
+        self._toolbox = toolbox
         self._emit = emit
 
     @asynccontextmanager
@@ -174,7 +175,7 @@ class Tree:
             subcalls=caller,
             emit=node.emit,
             on_answer=partial(_on_answer, node),
-            handlers={**self._handlers, "budget": partial(_budget, node)},
+            handlers=self._handlers_of(node),
             options={**kernel_options, "llm": place.calls, "deeper": deeper},
             root=node.depth == 0,
         )
@@ -196,6 +197,27 @@ class Tree:
             await _end(started)
             await kernel.aclose()
 
+    def _handlers_of(self, node: Node) -> dict[str, Handler]:
+        """What this node's kernel may ask for. Without functions there is no such request at all."""
+        handlers: dict[str, Handler] = {**self._handlers, "budget": partial(_budget, node)}
+        if self._toolbox.repl_functions(self._settings.depth == 0):
+            handlers["function"] = partial(self._function, node)
+        return handlers
+
+    async def _function(self, node: Node, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Serves a function of the REPL; tools of sub-LLMs are among them where there are no sub-LLMs."""
+        name, args, kwargs = (message.get(key) for key in ("name", "args", "kwargs"))
+        begun, failed = time.monotonic(), ""
+        try:
+            everything = self._settings.depth == 0
+            return {"result": await self._toolbox.call_function(name, args, kwargs, everything=everything)}
+        except ToolFailure as failure:
+            failed = str(failure)
+            return {"failed": failed}
+        finally:
+            seconds = time.monotonic() - begun
+            node.emit("function.completed", name=str(name)[:80], failed=failed or None, seconds=seconds)
+
     def _defaults(self, depth: int) -> Defaults:
         settings = self._settings
         return Defaults(
@@ -204,7 +226,7 @@ class Tree:
             tools_system=render("sub", tools=True, max_turns=settings.sub_max_turns),
             max_tokens=parts.sub_max_tokens(settings),
             timeout=settings.timeout,
-            tools=self._has_tools,
+            tools=bool(self._toolbox.definitions),
             max_turns=settings.max_turns,
         )
 

@@ -6,14 +6,13 @@ from rlm.tools.functions import Function
 from rlm.tools.locate import load
 from rlm.tools.mcp import McpServer
 from rlm.tools.tool import Tool
-from rlm.tools.toolbox import Toolbox, ToolOutput, open_toolbox
+from rlm.tools.toolbox import Toolbox, open_toolbox
 
 __all__ = [
     "Function",
     "McpServer",
     "Tool",
     "ToolFailure",
-    "ToolOutput",
     "Toolbox",
     "check_tools",
     "load",

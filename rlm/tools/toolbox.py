@@ -8,8 +8,9 @@ import json
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
+from rlm.protocols import ToolOutput
 from rlm.tools.base import BaseTool
 from rlm.tools.collect import collect
 from rlm.tools.failures import ToolFailure, one_line
@@ -20,15 +21,6 @@ from rlm.tools.values import compact, cut, readable
 
 MAX_RESULT = 4 << 20
 """Bytes of a result, as JSON, that the REPL can get."""
-
-
-class ToolOutput(NamedTuple):
-    """What a call of a sub-LLM gave."""
-
-    text: str
-    """For the model: the result or what went wrong, cut to the tool's `output_limit`."""
-    failed: bool
-    seconds: float
 
 
 class Toolbox:

@@ -34,7 +34,7 @@ async def family(make_rig, sandbox, fresh, tmp_path: Path):
     children: list[KernelSession] = []
 
     async def child(context, **options) -> KernelSession:
-        kernel = rig.new_kernel(root=False, options={"context": context, "context_key": "k", **options})
+        kernel: KernelSession = rig.new_kernel(root=False, options={"context": context, "context_key": "k", **options})
         children.append(kernel)
         await kernel.start()
         return kernel
@@ -108,7 +108,8 @@ async def test_a_closed_child_leaves_nothing(family) -> None:
     assert await pids_of_kernels(family) > before
     await child.aclose()
     assert await pids_of_kernels(family) == before
-    left = "import os\nprint(sum(b'sleep' in open(f'/proc/{p}/cmdline', 'rb').read() for p in os.listdir('/proc') if p.isdigit()))"
+    sleeping = "b'sleep' in open(f'/proc/{p}/cmdline', 'rb').read()"
+    left = f"import os\nprint(sum({sleeping} for p in os.listdir('/proc') if p.isdigit()))"
     assert await text(family.kernel, left) == "0"
 
 
