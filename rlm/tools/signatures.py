@@ -110,8 +110,7 @@ def _annotation(annotation: Any, module: str | None) -> str | None:
     if get_origin(annotation) is Annotated:
         annotation = annotation.__origin__
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    if module:
-        text = re.sub(rf"\b{re.escape(module)}\.", "", text)
+    text = re.sub(rf"\b(?:typing|{re.escape(module or 'typing')})\.", "", text)
     return text if len(text) <= MAX_TEXT else "..."
 
 
