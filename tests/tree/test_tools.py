@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -236,8 +237,7 @@ async def test_tool_loops_stay_within_the_budget(stage: Stage) -> None:
         return {"tool_calls": [call("search", query="x" * 400, limit=20)]}
 
     root = cell(
-        "r = llm_batch([f'{i}' for i in range(5)])\n"
-        "answer['content'] = str({x.kind for x in r if not x})\n" + FINISH
+        "r = llm_batch([f'{i}' for i in range(5)])\nanswer['content'] = str({x.kind for x in r if not x})\n" + FINISH
     )
     result = await stage.run({"root": root, "sub": sub}, tools=[search], max_tokens=30_000, sub_max_tokens=500)
     assert sum(u.input_tokens + u.output_tokens for u in (result.usage.root, result.usage.sub)) <= 30_000
@@ -255,7 +255,9 @@ async def test_an_interrupt_stops_the_tools_too(stage: Stage) -> None:
             raise
 
     root = [
-        cell("import signal\nsignal.alarm(1)\nsignal.signal(signal.SIGALRM, signal.default_int_handler)\nllm_query('p')"),
+        cell(
+            "import signal\nsignal.alarm(1)\nsignal.signal(signal.SIGALRM, signal.default_int_handler)\nllm_query('p')"
+        ),
         cell("answer['content'] = 'after'\n" + FINISH),
     ]
     result = await stage.run({"root": root, "sub": sub_with_tools(call("slow"))}, tools=[slow])
@@ -286,7 +288,7 @@ def area(width: float, height: float = 1.0) -> float:
 
 def shout(text: str) -> str:
     """In capitals."""
-    return json.loads(json.dumps(text)).upper()
+    return str(json.loads(json.dumps(text))).upper()
 
 
 async def test_functions_of_the_host_are_called_from_the_repl(stage: Stage, sandbox: str) -> None:
@@ -321,7 +323,9 @@ async def test_a_tool_may_be_routed_to_the_root_or_to_both(stage: Stage) -> None
     def sub(request: Any) -> Any:
         return ",".join(sorted(tool["function"]["name"] for tool in request.body["tools"]))
 
-    root = cell("answer['content'] = f'{look(1)} {both(2)} {llm_query(1 * \"p\")} {\"search\" in globals()}'\n" + FINISH)
+    root = cell(
+        "answer['content'] = f'{look(1)} {both(2)} {llm_query(1 * \"p\")} {\"search\" in globals()}'\n" + FINISH
+    )
 
     def look(n: int) -> str:
         return f"look {n}"
@@ -385,7 +389,7 @@ async def test_a_server_that_cannot_be_started_is_a_mistake_of_the_user_and_leav
         await RLM(settings=settings.model_copy(update={"mcp": ("no-such-command x",)})).arun("?")
     with pytest.raises(ConfigError, match="mcp server 'false'"):
         await RLM(settings=settings.model_copy(update={"mcp": ("false",)})).arun("?")
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(
