@@ -112,7 +112,8 @@ class Rollout:
                 question=task.question,
                 preview=task.preview,
                 returns=task.returns,
-                left=remaining_line(self._budget()),
+                # A child's limits are not those that the system prompt tells, which is the same for all children.
+                left=remaining_line(self._budget()._replace(half_used=role.kind == "sub")),
                 native_tools=settings.native_tools,
             )
         )
