@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from mcp import types
 
 
-ENVELOPE = 16
-"""Levels of JSON around the arguments of a call, at the most."""
+MARGIN = 100
+"""Levels of JSON that arguments stay below the 255 that can be written: servers of the same package read 200, and
+drop the rest without a word."""
 
 
 def sendable(arguments: Mapping[str, Any]) -> None:
     """Raises `ToolFailure` for what cannot be written as JSON: lone surrogates, too many levels."""
     wrapped: Any = dict(arguments)
-    for _ in range(ENVELOPE):
+    for _ in range(MARGIN):
         wrapped = [wrapped]
     try:
         pydantic_core.to_json(wrapped)

@@ -76,8 +76,8 @@ def test_a_stub_looks_like_the_function(function):
 
 
 def test_help_shows_it():
-    text = pydoc.plain(pydoc.render_doc(stub(area, Host())))
-    assert "area(width: float, height: float = 1, *, unit: str = 'm', tags: list[str] | None = None)" in text
+    text = " ".join(pydoc.plain(pydoc.render_doc(stub(area, Host()))).split())
+    assert "width: float, height: float = 1, *, unit: str = 'm', tags: list[str] | None = None" in text
     assert "Both sides in metres." in text
 
 

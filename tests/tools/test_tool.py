@@ -8,7 +8,6 @@ import dataclasses
 import datetime
 import enum
 import functools
-import operator
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -220,7 +219,7 @@ assert isinstance(field_default.__defaults__[0], FieldInfo)
         (nested, "Nowhere"),
         (field_default, "Annotated"),
         (lambda x: x, "no usable name"),
-        (operator.itemgetter(1), "signature"),
+        (iter, "signature"),
         (5, "cannot be called"),
     ],
 )
