@@ -85,6 +85,7 @@ class Reservation:
     cost: float
     counted: bool
     """Whether it is one of the sub-calls that the limit counts."""
+    child: bool = False
     open: bool = field(default=True, init=False)
 
     def settle(self, tokens: Tokens, *, attempts: int = 1) -> None:
@@ -101,6 +102,7 @@ class Reservation:
         """The request was never made."""
         self._close()
         self._ledger._sub_calls -= self.counted
+        self._ledger.children -= self.child
 
     def _close(self) -> None:
         if not self.open:
@@ -167,7 +169,7 @@ class Ledger:
         self._sub_calls += counted
         self._reserved_tokens += tokens
         self._reserved_cost += cost or 0.0
-        return Reservation(self, kind, model, tokens, cost or 0.0, counted)
+        return Reservation(self, kind, model, tokens, cost or 0.0, counted=counted)
 
     def reserve_child(self) -> Reservation | Shortage:
         """A child is one sub-call; what its turns take, they reserve themselves."""
@@ -175,7 +177,7 @@ class Ledger:
             return Shortage("max_sub_calls", f"all {self.limits.max_sub_calls:,} sub-calls of this run are used")
         self._sub_calls += 1
         self.children += 1
-        return Reservation(self, "sub", "", 0, 0.0, True)
+        return Reservation(self, "sub", "", 0, 0.0, counted=True, child=True)
 
     async def given_back(self) -> None:
         """Wait until an open reservation ends, or a rollout needs its last turn's share no more."""
