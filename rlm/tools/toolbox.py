@@ -21,6 +21,8 @@ from rlm.tools.values import compact, cut, readable
 
 MAX_RESULT = 4 << 20
 """Bytes of a result, as JSON, that the REPL can get."""
+MAX_MISTAKE = 1000
+"""Characters that are said to a model which calls what there is not."""
 
 
 class Toolbox:
@@ -117,10 +119,6 @@ async def open_toolbox(
         yield Toolbox(everything, found.functions, found.shipped)
     finally:
         await asyncio.gather(*(connection.aclose() for connection in connections))
-
-
-MAX_MISTAKE = 1000
-"""Characters that are said to a model which calls what there is not."""
 
 
 def _definition(tool: BaseTool) -> dict[str, Any]:
