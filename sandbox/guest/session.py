@@ -57,9 +57,11 @@ class Guest:
         if config.get("llm", True):
             tools |= self._sub_calls(Contexts(work, context, own), deeper=bool(config.get("deeper")))
         tools |= {each["name"]: make_stub(each, self.bridge.request) for each in config.get("functions") or ()}
-        problems = load_shipped(config.get("shipped") or (), tools)
         self.namespace = Namespace(tools)
         self.namespace.values |= {"answer": self.keeper.answer}
+        shipped = config.get("shipped") or ()
+        problems = load_shipped(shipped, self.namespace.values)
+        self.namespace.keep(each["name"] for each in shipped)
         self.remarks = [*loaded.notices, *problems]
         """What the model is to be told with the next cell."""
         self._started = 0.0

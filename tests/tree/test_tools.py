@@ -319,6 +319,21 @@ async def test_functions_of_the_host_are_called_from_the_repl(stage: Stage, sand
     assert len(stage.of("function.completed")) == 33
 
 
+def draft(text: str) -> str:
+    """Keeps a draft."""
+    answer["content"] = llm_query(text)  # type: ignore[name-defined]  # noqa: F821
+    return str(len(context))  # type: ignore[name-defined]  # noqa: F821
+
+
+async def test_shipped_functions_use_what_the_repl_has_and_are_put_back(stage: Stage) -> None:
+    root = [cell("print(draft('p'))\ndel draft"), cell("print(draft('q'))\nanswer['ready'] = True")]
+    functions = {"draft": Function(draft, ship=True)}
+    result = await stage.run({"root": root, "sub": ["one", "two"]}, context="12345", functions=functions)
+    assert result.answer == "two"
+    assert [event["output"] for event in stage.of("cell.completed")] == ["5\n", "5\n"]
+    assert "`draft` was deleted" in stage.of("cell.completed")[0]["notices"][0]
+
+
 async def test_a_tool_may_be_routed_to_the_root_or_to_both(stage: Stage) -> None:
     def sub(request: Any) -> Any:
         return ",".join(sorted(tool["function"]["name"] for tool in request.body["tools"]))
