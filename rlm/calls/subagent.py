@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from rlm.budget import Ledger, Reservation, Shortage
 from rlm.calls.outcome import CallFailed, Reply, Spent
 from rlm.calls.request import Request
+from rlm.calls.toolcalls import ToolCall, tool_calls
 from rlm.errors import BadReply, ModelError, attempts_of
 from rlm.estimate import message_tokens
 from rlm.prompts import render
@@ -88,9 +89,10 @@ class SubAgent:
                     raise CallFailed("invalid", f"no answer after {self._turns} turns, only calls of tools")
                 return completion
             completion = await self._ask({"tools": tools.definitions})
-            if not completion.tool_calls:
+            calls = tool_calls(completion, self._turns, [each["function"]["name"] for each in tools.definitions])
+            if not calls:
                 return completion
-            await self._call_tools(tools, completion)
+            await self._call_tools(tools, calls, completion.text if completion.tool_calls else "")
 
     async def _without_tools(self, tools: SubTools) -> Completion:
         try:
@@ -104,10 +106,9 @@ class SubAgent:
     def _final_params(self) -> dict[str, Any]:
         return {"response_format": self._options.shape.response_format} if self._options.shape else {}
 
-    async def _call_tools(self, tools: SubTools, completion: Completion) -> None:
-        calls = [ToolCall.of(call, f"{self._turns}_{n}") for n, call in enumerate(completion.tool_calls)]
+    async def _call_tools(self, tools: SubTools, calls: list[ToolCall], text: str) -> None:
         self._tool_calls += len(calls)
-        said = {"role": "assistant", "content": completion.text or None}
+        said = {"role": "assistant", "content": text or None}
         self._messages.append({**said, "tool_calls": [call.message() for call in calls]})
         outputs = await asyncio.gather(*(self._call_tool(tools, call) for call in calls))
         self._messages += [
@@ -189,31 +190,3 @@ async def ask(
     spent.add(completion.tokens, completion.attempts)
     place.settle(completion.tokens, attempts=completion.attempts)
     return completion
-
-
-class ToolCall(NamedTuple):
-    """A tool call of a model: untrusted strings."""
-
-    id: str
-    name: str
-    arguments: str
-
-    @classmethod
-    def of(cls, call: Mapping[str, Any], otherwise: str) -> ToolCall:
-        """From the protocol's shape; `otherwise` makes the id of one that has none."""
-        function = call.get("function")
-        function = function if isinstance(function, Mapping) else {}
-        name, arguments, id_ = function.get("name"), function.get("arguments"), call.get("id")
-        return cls(
-            id_ if isinstance(id_, str) and id_ else f"call_{otherwise}",
-            name if isinstance(name, str) and name else "unknown",
-            arguments if isinstance(arguments, str) else json.dumps(arguments),
-        )
-
-    def message(self) -> dict[str, Any]:
-        """For the conversation: endpoints parse the arguments of earlier calls, and refuse what they cannot."""
-        try:
-            arguments = self.arguments if isinstance(json.loads(self.arguments), dict) else "{}"
-        except (ValueError, RecursionError):
-            arguments = "{}"
-        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}}

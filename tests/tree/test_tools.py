@@ -216,6 +216,29 @@ async def test_what_tools_do_wrong_is_told_to_the_sub_llm_and_harms_no_run(stage
         assert isinstance(json.loads(asked["function"]["arguments"]), dict)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"name": "search", "arguments": {"query": "bees", "limit": 1}}',
+        '```json\n{"name": "search", "arguments": {"query": "bees", "limit": 1}}\n```',
+        'I look.\n<tool_call>\n{"name": "search", "arguments": {"query": "bees", "limit": 1}}\n</tool_call>',
+    ],
+)
+async def test_calls_that_are_written_as_text_are_calls(stage: Stage, written: str) -> None:
+    def sub(request: Any) -> Any:
+        return request.prompt if request.messages[-1]["role"] == "tool" else written
+
+    result = await stage.run({"root": ASK, "sub": sub}, tools=[search])
+    assert result.answer == f'["{SECRET} bees 0"]'
+
+
+@pytest.mark.parametrize("text", ['{"name": "other", "arguments": {}}', '{"name": "search"}', '["search"]', "[[["])
+async def test_other_json_is_an_answer(stage: Stage, text: str) -> None:
+    result = await stage.run({"root": ASK, "sub": text}, tools=[search])
+    assert result.answer == text
+    assert stage.of("tool.completed") == []
+
+
 async def test_tools_and_a_schema_go_together(stage: Stage) -> None:
     root = cell("answer['content'] = repr(llm_query('count', schema=int))\n" + FINISH)
 
