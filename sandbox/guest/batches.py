@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from guest import wire
@@ -19,8 +20,17 @@ MAX_PROMPT = wire.MAX_FRAME - (1 << 20)
 class OpenBatch:
     """A batch under way: sent when it is made, filled by the bridge's reader thread."""
 
-    def __init__(self, bridge: Bridge, items: list[Any], options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        items: list[Any],
+        options: dict[str, Any],
+        *,
+        build: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """`build` makes of each outcome what the caller gets."""
         self._bridge = bridge
+        self._build = build or _as_it_is
         self._results: list[Any] = [None] * len(items)
         self._refused: str | None = None
         self._over = False
@@ -46,23 +56,38 @@ class OpenBatch:
             raise
         if self._refused is not None:
             raise ValueError(self._refused)
-        return self._results
+        return [self._build(result) for result in self._results]
 
     def result(self, index: int) -> Any:
-        """One outcome, as soon as it is there. Raises like `wait`, but an interrupt leaves the batch alone."""
+        """One outcome, as soon as it is there; None if the batch was dropped before.
+
+        Raises like `wait`, but an interrupt leaves the batch alone.
+        """
         with self._news:
             self._news.wait_for(lambda: self._over or self._results[index] is not None)
-        return self.wait()[index] if self._over else self._results[index]
+        if self._refused is not None:
+            raise ValueError(self._refused)
+        return self._build(self._results[index])
+
+    def arrived(self, index: int) -> Any:
+        """One outcome as it came, or None: without waiting."""
+        return self._results[index]
 
     def cancel(self) -> None:
         """Have the host stop it; nobody waits for it any more."""
-        self._bridge.close(self._number)
-        if self._over:
-            return
         try:
-            self._bridge.send({"op": "cancel", "id": self._number})
+            self.drop()
         except (BridgeClosed, wire.WireError) as error:
             raise KeyboardInterrupt(f"interrupted, and the bridge is closed: {error}") from error
+
+    def drop(self) -> None:
+        """As `cancel`, from wherever it is known that nobody wants it. Raises `BridgeClosed`."""
+        self._bridge.close(self._number)
+        with self._news:
+            over, self._over = self._over, True
+            self._news.notify_all()
+        if not over:
+            self._bridge.send({"op": "cancel", "id": self._number})
 
     def _send_prompts(self, items: list[Any]) -> None:
         batch: list[Any] = []
@@ -105,3 +130,7 @@ def _plain(prompt: Any) -> tuple[Any, int]:
     if size > MAX_PROMPT:
         return {"too_long": size}, 100
     return (str(prompt) if isinstance(prompt, str) else prompt), size
+
+
+def _as_it_is(outcome: Any) -> Any:
+    return outcome

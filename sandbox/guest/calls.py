@@ -8,8 +8,8 @@ from typing import Any
 from guest import images as image_parts
 from guest.batches import OpenBatch
 from guest.bridge import Bridge
-from guest.results import CallError, Data, SubCallError
-from guest.schemas import Schema, schema_of
+from guest.results import CallError, SubCallError
+from guest.schemas import schema_of
 
 
 class SubCalls:
@@ -53,6 +53,40 @@ class SubCalls:
         items = list(prompts)
         if not items:
             return []
+        results = self.open(
+            items,
+            model=model,
+            system=system,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            timeout=timeout,
+            schema=schema,
+            images=images,
+            tools=tools,
+            cache=cache,
+            dedupe=dedupe,
+        ).wait()
+        if strict:
+            raise_failures(results)
+        return results
+
+    def open(
+        self,
+        items: list[Any],
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        timeout: float | None = None,
+        schema: Any = None,
+        images: Any = None,
+        tools: bool = True,
+        cache: bool = True,
+        dedupe: bool = False,
+        loop: int | None = None,
+    ) -> OpenBatch:
+        """Send a batch, and do not wait. `loop` is the line of the loop ahead of which it is asked, for the trace."""
         wanted = None if schema is None else schema_of(schema)
         options = {
             "model": model,
@@ -64,36 +98,20 @@ class SubCalls:
             "tools": None if tools else False,
             "cache": None if cache else False,
             "dedupe": dedupe or None,
+            "loop": loop,
         }
-        batch = OpenBatch(
-            self._bridge,
-            with_images(items, images),
-            {name: value for name, value in options.items() if value is not None},
-        )
-        return settled(batch.wait(), wanted, strict=strict)
+        given = {name: value for name, value in options.items() if value is not None}
+        return OpenBatch(self._bridge, with_images(items, images), given, build=wanted.finish if wanted else None)
 
     def llm_query(self, prompt: Any, *, images: Any = None, **options: Any) -> Any:
         """Ask a sub-LLM one thing; the options are those of llm_batch, `images` those of this prompt."""
         return self.llm_batch([prompt], images=None if images is None else [images], **options)[0]
 
 
-def settled(results: list[Any], wanted: Schema | None, *, strict: bool) -> list[Any]:
-    """The outcomes as the caller gets them: data as values. Raises `SubCallError` if `strict` and any failed."""
-    done = [build(result, wanted) for result in results]
-    if strict and any(isinstance(result, CallError) for result in done):
-        raise SubCallError(done)
-    return done
-
-
-def build(result: Any, wanted: Schema | None) -> Any:
-    """Data as the value that was asked for."""
-    if not isinstance(result, Data) or wanted is None:
-        return result
-    try:
-        return wanted.build(result.value)
-    except (ValueError, TypeError, KeyError) as error:
-        # The checks of a class of the cell's own, which the host does not know.
-        return CallError("invalid", f"{type(error).__name__}: {error}"[:1000], result.text)
+def raise_failures(results: list[Any]) -> None:
+    """Raises `SubCallError` if any failed."""
+    if any(isinstance(result, CallError) for result in results):
+        raise SubCallError(results)
 
 
 def with_images(prompts: list[Any], images: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from guest.batches import MAX_PROMPT, OpenBatch
 from guest.bridge import Bridge
-from guest.calls import settled
+from guest.calls import raise_failures
 from guest.contexts import CannotPass, Contexts, Passed
 from guest.looks import look
 from guest.results import CallResult
@@ -70,16 +70,16 @@ class Children:
         passed: list[Passed] = []
         try:
             items = [self._item(query, context, passed) for query, context in asked]
-            batch = OpenBatch(
-                self._bridge, items, {name: value for name, value in options.items() if value is not None}
-            )
-            results = batch.wait()
+            given = {name: value for name, value in options.items() if value is not None}
+            results = OpenBatch(self._bridge, items, given, build=wanted.finish if wanted else None).wait()
         finally:
             for each in passed:
                 self._contexts.release(each)
         if not self._deeper or any(isinstance(result, CallResult) and result.depth_limited for result in results):
             self._on_limited()
-        return settled(results, wanted, strict=strict)
+        if strict:
+            raise_failures(results)
+        return results
 
     def rlm_query(self, query: str, context: Any = None, **options: Any) -> Any:
         """Have one query answered by a recursive sub-LLM about `context`; the options are those of rlm_batch."""

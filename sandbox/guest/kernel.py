@@ -225,6 +225,8 @@ def main(config: dict[str, Any], loaded: Loaded, *, bridge_fd: int, ready_fd: in
         app.initialize([])
         app.kernel.guest = guest
         app.kernel.shell.prepare(guest)
+        if config.get("auto_parallel", True):
+            guest.ahead.install(app.kernel.shell.ast_transformers)
         warnings.filterwarnings("ignore", message="To exit:")
         if loaded.has_text or isinstance(context, Text):
             take_text_in_re(app.kernel.shell.user_ns)

@@ -9,6 +9,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Union
 
+from guest.results import CallError, Data
+
 Build = Callable[[Any], Any]
 
 _SCALARS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
@@ -21,6 +23,16 @@ class Schema(NamedTuple):
 
     json: dict[str, Any]
     build: Build
+
+    def finish(self, outcome: Any) -> Any:
+        """What came for this schema, as its caller gets it: data as the value that was asked for."""
+        if not isinstance(outcome, Data):
+            return outcome
+        try:
+            return self.build(outcome.value)
+        except (ValueError, TypeError, KeyError) as error:
+            # The checks of a class of the cell's own, which the host does not know.
+            return CallError("invalid", f"{type(error).__name__}: {error}"[:1000], outcome.text)
 
 
 def schema_of(kind: Any) -> Schema:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from guest import output, procs
+from guest.ahead import Ahead
 from guest.answer import AnswerKeeper
 from guest.bridge import Bridge, BridgeClosed
 from guest.calls import SubCalls
@@ -54,6 +55,8 @@ class Guest:
             "exit": make_exit("exit"),
             "quit": make_exit("quit"),
         }
+        self.calls = SubCalls(self.bridge)
+        self.ahead = Ahead(self.calls, width=config.get("width", 256))
         if config.get("llm", True):
             tools |= self._sub_calls(Contexts(work, context, own), deeper=bool(config.get("deeper")))
         tools |= {each["name"]: make_stub(each, self.bridge.request) for each in config.get("functions") or ()}
@@ -69,7 +72,7 @@ class Guest:
         self._oom_kills = procs.oom_kills() or 0
 
     def _sub_calls(self, contexts: Contexts, *, deeper: bool) -> dict[str, Any]:
-        calls = SubCalls(self.bridge)
+        calls = self.calls
         children = Children(self.bridge, contexts, deeper=deeper, on_limited=self._say_limited)
         return {
             "llm_query": calls.llm_query,
@@ -123,6 +126,7 @@ class Guest:
 
     def report(self, code: str, failure: dict[str, str] | None, *, left: bool, said: str = "") -> dict[str, Any]:
         """Everything about the cell that just ended."""
+        self.ahead.end_cell()
         try:
             remarks = self.remarks + self._restore_streams()
             remarks += self.namespace.restore() + self.keeper.settle(self.namespace.values)
