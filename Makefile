@@ -17,7 +17,7 @@ demo: $(VENV)/.installed ## Run the main job with a scripted model: no key, no n
 	@$(BIN)/rlm demo
 
 test: $(VENV)/.dev ## Run all tests; those of Docker where an engine answers (RLM_REQUIRE_DOCKER=1: fail without)
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting
 	@$(BIN)/ruff check .

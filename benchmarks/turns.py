@@ -14,6 +14,8 @@ import multiprocessing
 import statistics
 import time
 import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -22,6 +24,7 @@ from rlm.kernels import environment, image
 from rlm.kernels.bwrap import BwrapLauncher
 from rlm.kernels.docker import DockerLauncher
 from rlm.kernels.process import ProcessLauncher
+from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.session import KernelSession
 from rlm.protocols import Launcher, SandboxSpec
 from rlm.testing import ScriptedModelServer, Turns
@@ -41,18 +44,25 @@ def launchers() -> dict[str, Launcher]:
     }
 
 
-def session(launcher: Launcher) -> KernelSession:
-    return KernelSession(launcher, SandboxSpec(run_id="bench"), subcalls=NoCalls(), emit=lambda *_, **__: None)
+@asynccontextmanager
+async def session(launcher: Launcher) -> AsyncIterator[KernelSession]:
+    def emit(*_: Any, **__: Any) -> None: ...
+
+    sandbox = SandboxSession(launcher, SandboxSpec(run_id="bench"), emit=emit)
+    kernel = KernelSession(sandbox, subcalls=NoCalls(), emit=emit)
+    await kernel.start()
+    try:
+        yield kernel
+    finally:
+        await kernel.aclose()
+        await sandbox.aclose()
 
 
 async def cold_start(launcher: Launcher) -> float:
     began = time.perf_counter()
-    kernel = session(launcher)
-    await kernel.start()
-    await kernel.execute("x = 1")
-    took = time.perf_counter() - began
-    await kernel.aclose()
-    return took * 1000
+    async with session(launcher) as kernel:
+        await kernel.execute("x = 1")
+        return (time.perf_counter() - began) * 1000
 
 
 def serve(pipe: Connection, turns: int) -> None:
@@ -72,14 +82,12 @@ async def turns(name: Any, base_url: str, count: int) -> list[float]:
 
 
 async def cells(launcher: Launcher, count: int) -> list[float]:
-    kernel = session(launcher)
-    await kernel.start()
     times = []
-    for i in range(count):
-        began = time.perf_counter()
-        await kernel.execute(f"x = {i}")
-        times.append((time.perf_counter() - began) * 1000)
-    await kernel.aclose()
+    async with session(launcher) as kernel:
+        for i in range(count):
+            began = time.perf_counter()
+            await kernel.execute(f"x = {i}")
+            times.append((time.perf_counter() - began) * 1000)
     return times
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         UserError,
     )
     from rlm.result import Failure, RunResult, RunUsage, Usage
+    from rlm.tools import Function, McpServer, Tool
 
 __version__ = "0.1.0"
 
@@ -44,8 +45,10 @@ __all__ = [
     "ConfigError",
     "EndpointError",
     "Failure",
+    "Function",
     "InputError",
     "KernelDied",
+    "McpServer",
     "ModelError",
     "ModelTimeout",
     "Price",
@@ -59,6 +62,7 @@ __all__ = [
     "SandboxError",
     "SandboxUnavailable",
     "Settings",
+    "Tool",
     "Usage",
     "UserError",
     "Value",
@@ -73,6 +77,9 @@ _HOMES = {
     "RunResult": "result",
     "RunUsage": "result",
     "Usage": "result",
+    "Function": "tools",
+    "McpServer": "tools",
+    "Tool": "tools",
 }
 
 

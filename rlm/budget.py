@@ -4,11 +4,14 @@ Every request reserves its estimated input and its output cap before it is sent,
 really took afterwards. Reserving and settling do not await, so on the run's event loop they are
 atomic, and a parallel batch can overrun a limit by no more than the error of its estimates.
 
-The reserve of the last root turn is set aside from the start: only a request with `last=True` may use it.
+A rollout, the root's or a child's, sets aside from the start what its last turn will take: only that
+turn, which names the rollout as `last`, may use it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -27,6 +30,8 @@ class Limits:
     max_tokens: int | None = None
     max_cost: float | None = None
     max_sub_calls: int | None = None
+    timeout: float | None = None
+    """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,16 @@ class Remaining(NamedTuple):
     tokens: int | None
     cost: float | None
     sub_calls: int | None
+    seconds: float | None = None
+
+    def half_used(self, limits: Limits) -> bool:
+        """Whether half of any limit on tokens, cost or calls is used up."""
+        pairs = (
+            (self.tokens, limits.max_tokens),
+            (self.cost, limits.max_cost),
+            (self.sub_calls, limits.max_sub_calls),
+        )
+        return any(left is not None and limit is not None and left <= limit / 2 for left, limit in pairs)
 
 
 @dataclass(slots=True)
@@ -68,7 +83,10 @@ class Reservation:
     model: str
     tokens: int
     cost: float
-    _open: bool = field(default=True, init=False)
+    counted: bool
+    """Whether it is one of the sub-calls that the limit counts."""
+    child: bool = False
+    open: bool = field(default=True, init=False)
 
     def settle(self, tokens: Tokens, *, attempts: int = 1) -> None:
         """The request succeeded and took this."""
@@ -83,15 +101,14 @@ class Reservation:
     def release(self) -> None:
         """The request was never made."""
         self._close()
-        if self.kind == "sub":
-            self._ledger._sub_calls -= 1
+        self._ledger._sub_calls -= self.counted
+        self._ledger.children -= self.child
 
     def _close(self) -> None:
-        if not self._open:
+        if not self.open:
             raise RuntimeError("this reservation is closed already")
-        self._open = False
-        self._ledger._reserved_tokens -= self.tokens
-        self._ledger._reserved_cost -= self.cost
+        self.open = False
+        self._ledger._give_back(self)
 
 
 class Ledger:
@@ -103,36 +120,83 @@ class Ledger:
         self._accounts: dict[Kind, _Account] = {"root": _Account(), "sub": _Account()}
         self._cost: float | None = 0.0
         self._sub_calls = 0
+        self.children = 0
+        """Children that were started."""
         self._reserved_tokens = 0
         self._reserved_cost = 0.0
-        self._aside_tokens = 0
-        self._aside_cost = 0.0
+        self._aside: dict[object, tuple[int, float]] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+        self.deadline = float("inf")
+        """When the time of the run is over, as of `time.monotonic`."""
 
-    def set_aside(self, model: str, input_tokens: int, output_tokens: int) -> None:
-        """Keep this much for the last root turn, instead of what was kept before."""
-        self._aside_tokens = input_tokens + output_tokens
-        self._aside_cost = self._prices.cost(model, Tokens(input_tokens, output_tokens)) or 0.0
+    def start_clock(self) -> None:
+        """The run's time begins now."""
+        if self.limits.timeout is not None:
+            self.deadline = time.monotonic() + self.limits.timeout
+
+    def set_aside(self, owner: object, model: str, input_tokens: int, output_tokens: int) -> None:
+        """Keep this much for the last turn of the rollout `owner`, instead of what was kept before."""
+        cost = self._prices.cost(model, Tokens(input_tokens, output_tokens)) or 0.0
+        self._aside[owner] = (input_tokens + output_tokens, cost)
+
+    def drop_aside(self, owner: object) -> None:
+        """The rollout is over."""
+        if self._aside.pop(owner, None):
+            self._wake()
 
     def reserve(
-        self, kind: Kind, model: str, input_tokens: int, max_output: int, *, last: bool = False
+        self,
+        kind: Kind,
+        model: str,
+        input_tokens: int,
+        max_output: int,
+        *,
+        last: object = None,
+        counted: bool | None = None,
     ) -> Reservation | Shortage:
-        """Room for one request of this estimated input and at most this output."""
-        if kind == "sub" and self._no_more_calls():
+        """Room for one request of this estimated input and at most this output.
+
+        `counted` says whether it is one more sub-call; by default what is of that kind is.
+        """
+        counted = kind == "sub" if counted is None else counted
+        if counted and self._no_more_calls():
             return Shortage("max_sub_calls", f"all {self.limits.max_sub_calls:,} sub-calls of this run are used")
         tokens = input_tokens + max_output
         cost = self._prices.cost(model, Tokens(input_tokens, max_output))
         shortage = self._token_shortage(tokens, last) or self._cost_shortage(model, cost, last)
         if shortage:
             return shortage
-        self._sub_calls += kind == "sub"
+        self._sub_calls += counted
         self._reserved_tokens += tokens
         self._reserved_cost += cost or 0.0
-        return Reservation(self, kind, model, tokens, cost or 0.0)
+        return Reservation(self, kind, model, tokens, cost or 0.0, counted=counted)
 
-    def room(self, model: str, input_tokens: int, *, last: bool = False) -> tuple[int, LimitName] | None:
-        """The output tokens that a request with this input may have, and the limit that says so; None: no limit."""
+    def reserve_child(self) -> Reservation | Shortage:
+        """A child is one sub-call; what its turns take, they reserve themselves."""
+        if self._no_more_calls():
+            return Shortage("max_sub_calls", f"all {self.limits.max_sub_calls:,} sub-calls of this run are used")
+        self._sub_calls += 1
+        self.children += 1
+        return Reservation(self, "sub", "", 0, 0.0, counted=True, child=True)
+
+    async def given_back(self) -> None:
+        """Wait until an open reservation ends, or a rollout needs its last turn's share no more."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    def room(
+        self, model: str, input_tokens: int, *, last: object = None, unused: bool = False
+    ) -> tuple[int, LimitName] | None:
+        """The output tokens that a request with this input may have, and the limit that says so; None: no limit.
+
+        `unused`: as if all open reservations came back unused.
+        """
         rooms: list[tuple[int, LimitName]] = []
         tokens, money = self._free_tokens(last), self._free_cost(last)
+        if unused:
+            tokens = None if tokens is None else tokens + self._reserved_tokens
+            money = None if money is None else money + self._reserved_cost
         if tokens is not None:
             rooms.append((max(0, tokens - input_tokens), "max_tokens"))
         if money is not None:
@@ -145,11 +209,12 @@ class Ledger:
 
     def remaining(self) -> Remaining:
         """What ordinary requests may still use, open reservations counted as used."""
-        tokens, cost, calls = self._free_tokens(False), self._free_cost(False), self.limits.max_sub_calls
+        tokens, cost, calls = self._free_tokens(None), self._free_cost(None), self.limits.max_sub_calls
         return Remaining(
             None if tokens is None else max(0, tokens),
             None if cost is None else max(0.0, cost),
             None if calls is None else max(0, calls - self._sub_calls),
+            None if self.limits.timeout is None else max(0.0, self.deadline - time.monotonic()),
         )
 
     def usage(self) -> RunUsage:
@@ -167,25 +232,38 @@ class Ledger:
     def _no_more_calls(self) -> bool:
         return self.limits.max_sub_calls is not None and self._sub_calls >= self.limits.max_sub_calls
 
-    def _free_tokens(self, last: bool) -> int | None:
+    def _free_tokens(self, last: object) -> int | None:
         if self.limits.max_tokens is None:
             return None
         used = sum(account.input_tokens + account.output_tokens for account in self._accounts.values())
-        return self.limits.max_tokens - used - self._reserved_tokens - (0 if last else self._aside_tokens)
+        aside = sum(tokens for owner, (tokens, _) in self._aside.items() if owner is not last)
+        return self.limits.max_tokens - used - self._reserved_tokens - aside
 
-    def _free_cost(self, last: bool) -> float | None:
+    def _free_cost(self, last: object) -> float | None:
         if self.limits.max_cost is None:
             return None
-        return self.limits.max_cost - (self._cost or 0.0) - self._reserved_cost - (0 if last else self._aside_cost)
+        aside = sum(cost for owner, (_, cost) in self._aside.items() if owner is not last)
+        return self.limits.max_cost - (self._cost or 0.0) - self._reserved_cost - aside
 
-    def _token_shortage(self, tokens: int, last: bool) -> Shortage | None:
+    def _give_back(self, place: Reservation) -> None:
+        self._reserved_tokens -= place.tokens
+        self._reserved_cost -= place.cost
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _token_shortage(self, tokens: int, last: object) -> Shortage | None:
         free = self._free_tokens(last)
         if free is None or tokens <= free:
             return None
         message = f"it may take {tokens:,} tokens, input and output, and the run has {max(0, free):,} left"
         return Shortage("max_tokens", message, tokens <= free + self._reserved_tokens)
 
-    def _cost_shortage(self, model: str, cost: float | None, last: bool) -> Shortage | None:
+    def _cost_shortage(self, model: str, cost: float | None, last: object) -> Shortage | None:
         free = self._free_cost(last)
         if free is None:
             return None

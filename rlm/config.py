@@ -55,7 +55,9 @@ class Settings(BaseModel):
     model: str | None = None
     """The root model's name at its endpoint."""
     sub_model: str | None = None
-    """The model that answers sub-calls; the root model when not given."""
+    """The model that answers sub-calls, at every depth; the root model when not given."""
+    models: tuple[str, ...] = ()
+    """Models by depth instead of the two: root, child, …; the last one holds for all that is deeper."""
     base_url: str | None = None
     """The endpoint (OpenAI Chat Completions), e.g. http://localhost:8000/v1; OPENAI_BASE_URL when not given."""
     sub_base_url: str | None = None
@@ -78,14 +80,34 @@ class Settings(BaseModel):
     """Tokens that the sub-model can read: the model is told, and longer prompts are refused before they are sent."""
     sub_max_tokens: PositiveInt = 4096
     """Cap on the output tokens of one sub-call."""
+    sub_max_turns: PositiveInt = 8
+    """Most turns of a sub-LLM that has tools; in the last one it has none."""
     request_timeout: PositiveFloat = 600.0
     """Seconds that one request to a model may take."""
     concurrency: PositiveInt = 256
     """Most requests in flight at one endpoint; fewer when it answers 429."""
 
+    # --- recursion and tools
+    depth: int = Field(default=1, ge=0, le=8)
+    """0: a model with a REPL and the tools; 1: with sub-LLMs; 2 and more: sub-LLMs that are RLMs themselves."""
+    child_concurrency: PositiveInt = 16
+    """Most child RLMs alive at the same time, each with a kernel of its own; further ones wait."""
+    tools: tuple[Any, ...] = ()
+    """Tools for the sub-LLMs: Python functions, as module:function or file.py:function, or `rlm.Tool` objects."""
+    mcp: tuple[Any, ...] = ()
+    """MCP servers whose tools the sub-LLMs get: a command line, a URL, or `rlm.McpServer` objects."""
+    functions: dict[str, Any] = {}
+    """Functions for the REPL by name: Python functions, module:function, or `rlm.Function` objects."""
+    auto_parallel: bool = True
+    """Run loops of single sub-calls concurrently where that is provably the same."""
+    cache: Path | None = None
+    """A folder that keeps the replies of sub-calls across runs."""
+    compact_at: float = Field(default=0.8, ge=0, le=1)
+    """Share of the root model's window at which older turns are summed up; 0 never does."""
+
     # --- limits
     max_turns: PositiveInt = 30
-    """Most turns of the root model; the best draft is returned after the last one."""
+    """Most turns of the root model, and of each child; the best draft is returned after the last one."""
     max_tokens: PositiveInt | None = None
     """Most tokens in all, input and output, root and sub-calls."""
     max_cost: PositiveFloat | None = None
@@ -93,7 +115,7 @@ class Settings(BaseModel):
     timeout: PositiveFloat = 3600.0
     """Seconds that the run may take."""
     max_sub_calls: int = Field(default=5000, ge=0)
-    """Most sub-calls in all; further ones fail softly and the run goes on."""
+    """Most sub-calls in all, children included; further ones fail softly and the run goes on."""
     cell_timeout: PositiveFloat = 120.0
     """Seconds that one cell may compute; waiting for sub-calls does not count."""
     output_limit: int = Field(default=8192, ge=256)
@@ -123,10 +145,27 @@ class Settings(BaseModel):
     no_trace: bool = False
     """Write no trace."""
 
+    def model_at(self, depth: int) -> str | None:
+        """The model of rollouts at this depth, and of the plain calls that one a level above makes."""
+        if self.models:
+            return self.models[min(depth, len(self.models) - 1)]
+        return self.model if depth == 0 else self.sub_model or self.model
+
+    @property
+    def model_names(self) -> list[str]:
+        """Every model that may be asked, the root's first."""
+        return list(dict.fromkeys(name for depth in range(self.depth + 1) if (name := self.model_at(depth))))
+
     @property
     def sub_model_name(self) -> str | None:
-        """The model of sub-calls."""
-        return self.sub_model or self.model
+        """The model of the root's sub-calls."""
+        return self.model_at(1)
+
+    @property
+    def child_places(self) -> tuple[int, ...]:
+        """How many children may be alive at depth 1, 2, …: places that no other depth can take."""
+        depths = max(0, self.depth - 1)
+        return (max(1, self.child_concurrency // depths),) * depths if depths else ()
 
     @property
     def same_endpoint(self) -> bool:

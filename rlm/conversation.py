@@ -1,21 +1,37 @@
-"""The messages between the run and its root model: they only ever grow."""
+"""The messages between the run and its root model: they only grow, but for older turns that are handed over."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlm.estimate import message_tokens
 from rlm.prompts import render
-from rlm.protocols import Message
+from rlm.protocols import Message, Tokens
 from rlm.reply import Reply
+
+FACTORS = (0.5, 4.0)
+"""How far off an estimate of tokens may be before the endpoint's figure is not believed."""
+
+
+class Turns(NamedTuple):
+    """A range of turns, counted from 1 as the model's replies are, both ends included."""
+
+    first: int
+    last: int
 
 
 class Conversation:
-    """What was said, and what is to be said with the next request."""
+    """What was said, and what is to be said with the next request.
+
+    The messages are the system prompt, the question, and then pairs: a reply, and what it was told.
+    """
 
     def __init__(self, system: str) -> None:
         self._messages: list[Message] = [{"role": "system", "content": system}]
         self._unsent: list[str] = []
+        self._turns: list[Turns] = []
+        """The turns that each reply among the messages stands for."""
+        self._factor = 1.0
 
     def say(self, text: str) -> None:
         """Add to what the model is told with the next request; the same thing twice in a row is said once."""
@@ -30,6 +46,45 @@ class Conversation:
         """The estimated size of the next request."""
         return message_tokens(self.request())
 
+    def window_tokens(self) -> int:
+        """The size of the next request, by what the endpoint said of the last one."""
+        return int(self.input_tokens() * self._factor)
+
+    def measured(self, estimate: int, tokens: Tokens) -> None:
+        """A request of this estimated size was measured by the endpoint."""
+        if not tokens.estimated and estimate > 0:
+            low, high = FACTORS
+            self._factor = min(high, max(low, tokens.input / estimate))
+
+    # --- older turns
+
+    def older_turns(self, keep: int, *, most: int) -> Turns | None:
+        """All turns but the last `keep`, and fewer kept if those take more than `most` tokens; None without any."""
+        kept = min(keep, len(self._turns))
+        while kept > 1 and message_tokens(self._messages[2 + 2 * (len(self._turns) - kept) :]) > most:
+            kept -= 1
+        older = self._turns[: len(self._turns) - kept]
+        return Turns(older[0].first, older[-1].last) if older else None
+
+    def asking_about(self, turns: Turns, text: str) -> list[Message]:
+        """A request that says `text` after these turns, on the same prefix as ever."""
+        messages = self._messages[: self._end_of(turns)]
+        last = messages[-1]
+        if last["role"] == "user":
+            return [*messages[:-1], {"role": "user", "content": "\n\n".join([last["content"], text])}]
+        return [*messages, {"role": "user", "content": text}]
+
+    def hand_over(self, turns: Turns, handover: str, note: str) -> None:
+        """Put a handover, and a word about it, in the place of these turns."""
+        end = self._end_of(turns)
+        pair = [{"role": "assistant", "content": handover}, {"role": "user", "content": note}]
+        self._messages[2:end] = pair
+        self._turns[: (end - 2) // 2] = [turns]
+
+    def _end_of(self, turns: Turns) -> int:
+        """The index of the first message after these turns."""
+        return 2 + 2 * sum(1 for each in self._turns if each.last <= turns.last)
+
     def accept(self, reply: Reply) -> None:
         """The model answered: what was sent and what it said become part of the conversation.
 
@@ -38,6 +93,8 @@ class Conversation:
         if answer := _assistant_message(reply):
             self._messages += [self._next(), answer]
             self._unsent.clear()
+            number = self._turns[-1].last + 1 if self._turns else 1
+            self._turns.append(Turns(number, number))
 
     def _next(self) -> Message:
         """All that is to be said, as one message: endpoints want roles to alternate."""

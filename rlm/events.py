@@ -8,18 +8,26 @@ An event is a plain dict (no object per call on the hot path) with the common fi
     run_id
 
 and the fields of its type. Sizes are characters, durations seconds, tokens as the endpoint reported.
+What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its third child, `0.3.1` that one's first.
 
-    run.started       schema_version, question, model, sub_model, sandbox, depth, limits, inputs
+    run.started       schema_version, question, model, sub_model, models, sandbox, depth, limits, inputs
+    child.started     parent, depth, query, model
+    child.completed   answer, ready, stop_reason, error, turns, input_tokens, output_tokens (with all below it), seconds
     kernel.started    sandbox, seconds
     kernel.died       reason, detail
     kernel.restarted  sandbox_lost, seconds
     turn.started      turn, max_turns
     root.completed    turn, text, code, reminder, input_tokens, output_tokens, estimated, seconds, attempts
+    compaction.completed  first_turn, last_turn (the replies that a handover replaced), handover, done, tokens_before,
+                      tokens_after, input_tokens, output_tokens, estimated, seconds, attempts
     cell.started      turn, code
     cell.completed    turn, status, output, omitted, error, seconds, active_seconds, variables, notices
-    batch.started     batch, size, model
-    call.completed    batch, index, key, prompt, text | error, model, input_tokens, output_tokens,
-                      estimated, cached, seconds, attempts
+    batch.started     batch, size, model, kind (plain | recursive), loop (the line of the serial loop it is ahead of)
+    tool.completed    batch, index, name, arguments, output, failed, seconds
+    function.completed  name, failed (why, or null), seconds
+    call.completed    batch, index, key, prompt, text | error, data, model, input_tokens, output_tokens,
+                      estimated, cached, seconds, attempts; of a sub-LLM with tools: turns, tool_calls;
+                      of a child: child (its rollout; its turns count there), turns, ready, stop_reason
     batch.completed   batch, ok, failed, cached, cancelled, seconds
                       A call that made no request (from the memo, refused, cancelled) has neither prompt nor
                       text, and beyond the first 5,000 of a cell it is only counted here.

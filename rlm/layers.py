@@ -25,8 +25,13 @@ PROJECT_FILE = "rlm.toml"
 
 _OWN_CONFIG_ONLY = frozenset(
     {"base_url", "sub_base_url", "api_key", "sub_api_key", "headers", "prices", "allow_install", "trace_dir"}
+    | {"tools", "mcp", "functions", "cache"}
 )
-"""Keys that a project's file may not set. Prices are among them since a price of zero would lift `max_cost`."""
+"""Keys that a project's file may not set. Prices are among them since a price of zero would lift `max_cost`, and
+the cache since it may hold answers of the project's own."""
+
+_RIVALS = {"models": ("model", "sub_model"), "model": ("models",), "sub_model": ("models",)}
+"""Keys that say the same thing in another way: the uppermost layer that has one of them decides."""
 
 _FILES = ("prompt", "tips")
 """Keys that may name a file, relative to the configuration file that holds them."""
@@ -89,7 +94,10 @@ def _merge(layers: list[_Layer]) -> Settings:
         for key, value in layer.values.items():
             if key not in Settings.model_fields:
                 raise ConfigError(f"{layer.origin}: unknown key {key!r}{_did_you_mean(key)}")
-            if key not in merged:
+            rivals = [rival for rival in _RIVALS.get(key, ()) if rival in source]
+            if any(source[rival] is layer for rival in rivals):
+                raise ConfigError(f"{layer.origin}: give either models, or model and sub_model")
+            if key not in merged and not rivals:
                 merged[key], source[key] = value, layer
     try:
         return Settings(**merged)

@@ -1,4 +1,4 @@
-"""One root rollout: prompt -> model -> cell -> observation -> … -> answer.
+"""One rollout, the root's or a child's: prompt -> model -> cell -> observation -> … -> answer.
 
 The conversation only ever grows, so that an endpoint's prefix cache stays warm. A reply without code gets a
 reminder, which is not a turn. When a limit comes near, one last turn asks for the best answer, paid
@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from rlm.budget import Ledger
+from rlm.compaction import Compactor
 from rlm.config import Settings
 from rlm.conversation import Conversation
-from rlm.errors import RunError
+from rlm.errors import PromptTooLong, RunError
 from rlm.observation import Budget, observe, remaining_line
 from rlm.prompts import render
 from rlm.protocols import Answer, CellResult, Emit, Kernel, Model
 from rlm.repetition import Repetition
 from rlm.reply import Reply
 from rlm.result import StopReason
-from rlm.root import RootModel
+from rlm.root import Role, RootModel
 
 MAX_REMINDERS = 2
 """In a row; the next reply without code ends the run."""
@@ -41,8 +42,24 @@ class Outcome(NamedTuple):
     error: BaseException | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a rollout is to do, and within which limits of its own."""
+
+    system: str
+    question: str
+    preview: str
+    max_turns: int
+    deadline: float
+    """When its time is over, as of `time.monotonic`."""
+    returns: str = ""
+    """The JSON Schema that the answer has to fit, if it has to."""
+    complaint: Callable[[str], str] | None = None
+    """Says what is wrong with an answer; an empty string if nothing is."""
+
+
 class Rollout:
-    """The root model's way through one question. Used once.
+    """A root model's way through one question. Used once.
 
     `started` is awaited before the first cell: the kernel may start while the model already writes.
     `begin_cell` is called before each cell.
@@ -50,11 +67,10 @@ class Rollout:
 
     def __init__(
         self,
+        task: Task,
         *,
-        system: str,
-        question: str,
-        preview: str,
         model: Model,
+        role: Role,
         kernel: Kernel,
         started: Awaitable[None],
         ledger: Ledger,
@@ -62,24 +78,45 @@ class Rollout:
         emit: Emit,
         begin_cell: Callable[[], None],
     ) -> None:
-        self._root = RootModel(model, ledger, settings=settings, emit=emit)
+        self._task = task
+        self._root = RootModel(model, ledger, role=role, settings=settings, emit=emit)
+        self._compactor = Compactor(
+            model,
+            ledger,
+            role=role,
+            compact_at=settings.compact_at,
+            native_tools=settings.native_tools,
+            emit=emit,
+        )
         self._kernel = kernel
         self._started = started
         self._ledger = ledger
         self._settings = settings
         self._emit = emit
         self._begin_cell = begin_cell
-        self._begun = time.monotonic()
-        self._talk = Conversation(system)
+        self._seconds = task.deadline - time.monotonic()
+        self._talk = Conversation(task.system)
         self._draft = Answer()
+        self._refused = -1
+        """The version of an answer that was not what had been asked for."""
         self._prose = ""
-        self._turns = 0
+        self._said: list[str] = []
+        """Replies since the last cell, for the REPL's `history`."""
+        self._turns = self._announced = 0
         self._reminders = 0
         self._variables: dict[str, None] = {}
         self._repetition = Repetition()
-        left = remaining_line(self._budget())
-        tools = settings.native_tools
-        self._talk.say(render("question", question=question, preview=preview, left=left, native_tools=tools))
+        self._talk.say(
+            render(
+                "question",
+                question=task.question,
+                preview=task.preview,
+                returns=task.returns,
+                # A child's limits are not those that the system prompt tells, which is the same for all children.
+                left=remaining_line(self._budget()._replace(half_used=role.kind == "sub")),
+                native_tools=settings.native_tools,
+            )
+        )
 
     # --- from outside
 
@@ -92,6 +129,8 @@ class Rollout:
             return self.outcome(await self._play())
         except RunError as error:
             return self.outcome("error", error)
+        finally:
+            self._root.close()
 
     def outcome(self, reason: StopReason, error: BaseException | None = None) -> Outcome:
         """The outcome if the run ended now; an answer that is ready counts however the run ended."""
@@ -105,11 +144,28 @@ class Rollout:
             self._draft = answer
             self._emit("answer.changed", version=answer.version, content=answer.content, ready=answer.ready)
 
+    def seconds_for_children(self) -> float:
+        """What is left of its time, less what its own last turn will need."""
+        return self._seconds_left(last=False)
+
+    def budget(self) -> dict[str, Any]:
+        """What is left, as data for the REPL; None where there is no limit."""
+        left = self._budget()
+        turns = self._task.max_turns - self._turns
+        return {
+            "turns": turns,
+            "sub_calls": left.sub_calls,
+            "tokens": left.tokens,
+            "cost": left.cost,
+            "seconds": round(left.seconds, 1),
+        }
+
     # --- the turns
 
     async def _play(self) -> StopReason:
         while True:
-            last = self._why_last()
+            await self._compactor.keep_within(self._talk)
+            last = await self._why_last()
             stop = await self._step(last)
             if stop or last:
                 return stop or last or "error"
@@ -119,8 +175,9 @@ class Rollout:
         turn = self._turns + 1
         if last:
             self._talk.say(render("last_turn", reason=last, draft=len(self._draft.content)))
-        if not self._reminders:
-            self._emit("turn.started", turn=turn, max_turns=self._settings.max_turns)
+        if turn > self._announced:
+            self._announced = turn
+            self._emit("turn.started", turn=turn, max_turns=self._task.max_turns)
         try:
             async with asyncio.timeout(self._seconds_left(last=last is not None)) as deadline:
                 reply = await self._root.reply(self._talk, turn, last=last is not None)
@@ -128,8 +185,13 @@ class Rollout:
             if not deadline.expired():
                 raise
             return "timeout" if last else None
+        except PromptTooLong:
+            if not await self._compactor.after_refusal(self._talk):
+                raise
+            return None if last is None else await self._step(last)
         if reply is None:
             return last
+        self._said.append(reply.text)
         if reply.code is None:
             return self._without_code(reply, last)
         self._turns, self._reminders, self._prose = turn, 0, ""
@@ -157,13 +219,25 @@ class Rollout:
         cell = await self._run(code, self._seconds_left(last=last))
         self._emit("cell.completed", turn=turn, **_cell_fields(cell))
         self.on_answer(cell.answer)
-        if self._final:
+        complaint = "" if last else self._complaint()
+        if self._final and not complaint:
             return "answered"
-        return self._observe(code, cell)
+        stop = self._observe(code, cell)
+        if complaint:
+            self._refused = self._draft.version
+            self._talk.say(render("misfit", complaint=complaint))
+        return stop
+
+    def _complaint(self) -> str:
+        """What is wrong with an answer that is ready; it is looked at once."""
+        if not self._final or self._task.complaint is None or self._refused >= 0:
+            return ""
+        return self._task.complaint(self._draft.content)
 
     async def _run(self, code: str, seconds: float) -> CellResult:
         """One cell, interrupted when the run's time is over: what it did until then is still observed."""
-        running = asyncio.ensure_future(self._kernel.execute(code, timeout=self._settings.cell_timeout))
+        said, self._said = "\n\n".join(self._said), []
+        running = asyncio.ensure_future(self._kernel.execute(code, timeout=self._settings.cell_timeout, said=said))
         try:
             if (await asyncio.wait({running}, timeout=seconds))[0]:
                 return await running
@@ -192,26 +266,37 @@ class Rollout:
 
     @property
     def _final(self) -> bool:
-        return self._draft.ready and bool(self._draft.content)
+        return self._draft.ready and bool(self._draft.content) and self._draft.version > self._refused
 
-    def _why_last(self) -> StopReason | None:
+    async def _why_last(self) -> StopReason | None:
         """The limit that makes the next turn the last one."""
-        if self._turns + 1 >= self._settings.max_turns:
+        if self._turns + 1 >= self._task.max_turns:
             return "max_turns"
-        if self._seconds_left(last=False) <= 0:
+        if (seconds := self._seconds_left(last=False)) <= 0:
             return "timeout"
-        return self._root.out_of_room(self._talk)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._root.out_of_room(self._talk)
+        except TimeoutError:
+            return "timeout"
 
     def _seconds_left(self, *, last: bool) -> float:
-        timeout = self._settings.timeout
-        reserve = 0.0 if last else min(LAST_SECONDS, timeout / 10)
-        return max(0.0, timeout - reserve - (time.monotonic() - self._begun))
+        reserve = 0.0 if last else min(LAST_SECONDS, self._seconds / 10)
+        return max(0.0, self._task.deadline - reserve - time.monotonic())
 
     def _budget(self) -> Budget:
-        left = self._ledger.remaining()
-        turn = min(self._turns + 1, self._settings.max_turns)
-        seconds = self._seconds_left(last=False)
-        return Budget(turn, self._settings.max_turns, seconds, left.sub_calls, left.tokens, left.cost)
+        left, limits = self._ledger.remaining(), self._ledger.limits
+        return Budget(
+            turn=min(self._turns + 1, self._task.max_turns),
+            max_turns=self._task.max_turns,
+            seconds=self._seconds_left(last=False),
+            sub_calls=left.sub_calls if self._settings.depth else None,
+            tokens=left.tokens,
+            cost=left.cost,
+            half_used=self._turns >= self._task.max_turns / 2
+            or self._seconds_left(last=True) <= self._seconds / 2
+            or left.half_used(limits),
+        )
 
 
 def _cell_fields(cell: CellResult) -> dict[str, Any]:

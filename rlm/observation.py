@@ -38,6 +38,8 @@ class Budget(NamedTuple):
     sub_calls: int | None = None
     tokens: int | None = None
     cost: float | None = None
+    half_used: bool = True
+    """Whether any of it is half used up."""
 
 
 def observe(cell: CellResult, budget: Budget, *, limit: int, cell_timeout: float, lost: Sequence[str] = ()) -> str:
@@ -93,7 +95,10 @@ def clean(text: str) -> str:
 
 
 def remaining_line(budget: Budget) -> str:
-    """`turn 4 of 30; left: 4,990 sub-calls, 120,000 tokens, 57 min`."""
+    """`turn 4 of 30; left: 4,990 sub-calls, 120,000 tokens, 57 min`: what is left, from the half-way point on."""
+    turn = f"turn {budget.turn} of {budget.max_turns}"
+    if not budget.half_used:
+        return turn
     left = []
     if budget.sub_calls is not None:
         left.append(f"{budget.sub_calls:,} sub-calls")
@@ -102,4 +107,4 @@ def remaining_line(budget: Budget) -> str:
     if budget.cost is not None:
         left.append(f"{budget.cost:.4f} of cost")
     left.append(f"{budget.seconds / 60:.0f} min" if budget.seconds >= 120 else f"{max(0.0, budget.seconds):.0f} s")
-    return f"turn {budget.turn} of {budget.max_turns}; left: {', '.join(left)}"
+    return f"{turn}; left: {', '.join(left)}"

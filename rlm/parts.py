@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import json
+from typing import Any, NamedTuple
 
 from rlm.budget import Ledger, Limits
+from rlm.catalog import Catalog
 from rlm.config import DEFAULT_BASE_URL, Settings
 from rlm.errors import ConfigError
 from rlm.models import ChatModel
@@ -12,39 +15,72 @@ from rlm.prices import PriceTable
 from rlm.protocols import Model
 
 
-def models(settings: Settings) -> tuple[Model, dict[str, Model]]:
-    """The root model, and the models that sub-calls may name, the default first."""
-    if not settings.model:
+class Models(NamedTuple):
+    """The models of a run."""
+
+    by_depth: list[Model]
+    """Of rollouts at depth 0, 1, …, and last of the plain calls at the greatest depth."""
+    by_name: dict[str, Model]
+    """What sub-calls may name."""
+
+    def names_below(self, depth: int) -> tuple[str, ...]:
+        """What sub-calls of a rollout at this depth may name, their default first."""
+        default = self.by_depth[min(depth + 1, len(self.by_depth) - 1)].name
+        return (default, *(name for name in self.by_name if name != default))
+
+    def all(self) -> list[Model]:
+        """Each of them once."""
+        return list({id(model): model for model in (*self.by_depth, *self.by_name.values())}.values())
+
+
+def models(settings: Settings) -> Models:
+    """Raises `ConfigError` if no model is named."""
+    if not settings.model_at(0):
         raise ConfigError('no model: give --model, set RLM_MODEL, or write model = "…" into the configuration')
+    root, *below = [settings.model_at(depth) or "" for depth in range(settings.depth + 1)]
     base_url = settings.base_url or DEFAULT_BASE_URL
     common: dict[str, Any] = {"request_timeout": settings.request_timeout, "concurrency": settings.concurrency}
-    root = ChatModel(
-        settings.model,
+    known = catalog(settings)
+    top = ChatModel(
+        root,
         base_url=base_url,
         api_key=settings.api_key.get_secret_value(),
         headers=settings.headers,
-        context_window=settings.context_window,
+        context_window=settings.context_window or known.context_window(root),
         **common,
     )
-    name = settings.sub_model_name or settings.model
-    sub = ChatModel(
-        name,
-        base_url=settings.sub_base_url or base_url,
-        api_key=settings.sub_key,
-        headers=settings.headers if settings.same_endpoint else None,
-        params=settings.sub_params,
-        context_window=settings.sub_context_window,
-        **common,
-    )
-    return root, {name: sub} if name == settings.model else {name: sub, settings.model: root}
+    subs: dict[str, Model] = {
+        name: ChatModel(
+            name,
+            base_url=settings.sub_base_url or base_url,
+            api_key=settings.sub_key,
+            headers=settings.headers if settings.same_endpoint else None,
+            params=settings.sub_params,
+            context_window=settings.sub_context_window or known.context_window(name),
+            **common,
+        )
+        for name in below
+    }
+    return Models([top, *(subs[name] for name in below)], {root: top, **subs})
+
+
+def catalog(settings: Settings) -> Catalog:
+    """What is publicly known of the run's models, where they are asked."""
+    base_url = settings.base_url or DEFAULT_BASE_URL
+    root, *below = settings.model_names or [""]
+    return Catalog({**dict.fromkeys(below, settings.sub_base_url or base_url), root: base_url})
+
+
+def prices(settings: Settings) -> PriceTable:
+    return PriceTable(settings.prices, catalog(settings))
 
 
 def ledger(settings: Settings) -> Ledger:
     """The run's ledger. Raises `ConfigError` for a limit on cost without the prices."""
-    prices = PriceTable(settings.prices)
+    table = prices(settings)
     if settings.max_cost is not None:
-        prices.require(dict.fromkeys(filter(None, (settings.model, settings.sub_model_name))))
-    return Ledger(Limits(settings.max_tokens, settings.max_cost, settings.max_sub_calls), prices)
+        table.require(settings.model_names)
+    return Ledger(Limits(settings.max_tokens, settings.max_cost, settings.max_sub_calls, settings.timeout), table)
 
 
 def sub_max_tokens(settings: Settings) -> int:
@@ -53,9 +89,17 @@ def sub_max_tokens(settings: Settings) -> int:
     return min(settings.sub_max_tokens, window // 2) if window else settings.sub_max_tokens
 
 
-def limits_line(settings: Settings) -> str:
-    """The limits that end the run, as the root prompt names them."""
-    limits = ["1 turn" if settings.max_turns == 1 else f"{settings.max_turns:,} turns"]
+def reply_salt(settings: Settings) -> str:
+    """A digest of what determines replies across runs, beside the requests themselves: where they go, and how."""
+    base_url = settings.base_url or DEFAULT_BASE_URL
+    what = [base_url, settings.sub_base_url or base_url, settings.sub_params, settings.root_params]
+    return hashlib.blake2b(json.dumps(what, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+
+
+def limits_line(settings: Settings, *, max_turns: int | None = None) -> str:
+    """The limits that end the run, or a child of it, as the root prompt names them."""
+    turns = max_turns or settings.max_turns
+    limits = ["1 turn" if turns == 1 else f"{turns:,} turns"]
     if settings.max_tokens is not None:
         limits.append(f"{settings.max_tokens:,} tokens in all")
     if settings.max_cost is not None:

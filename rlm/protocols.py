@@ -95,6 +95,36 @@ class Model(Protocol):
     async def aclose(self) -> None: ...
 
 
+# --- tools ----------------------------------------------------------------------------------
+
+
+class ToolOutput(NamedTuple):
+    """What a tool call of a sub-LLM came to."""
+
+    text: str
+    """For the model: the result or what went wrong, cut to the tool's limit."""
+    failed: bool = False
+    seconds: float = 0.0
+
+
+class SubTools(Protocol):
+    """The tools of sub-LLMs."""
+
+    @property
+    def definitions(self) -> list[dict[str, Any]]:
+        """In the OpenAI Chat Completions shape; always in the same order."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """A digest of the definitions."""
+        ...
+
+    async def call(self, name: str, arguments: str) -> ToolOutput:
+        """Run one with a model's JSON arguments. Never raises for what they or the tool do."""
+        ...
+
+
 # --- kernels --------------------------------------------------------------------------------
 
 
@@ -171,8 +201,8 @@ class Kernel(Protocol):
         """Raises `SandboxUnavailable` or `SandboxError`."""
         ...
 
-    async def execute(self, code: str, *, timeout: float | None = None) -> CellResult:
-        """Run one cell. `timeout` counts active seconds.
+    async def execute(self, code: str, *, timeout: float | None = None, said: str = "") -> CellResult:
+        """Run one cell. `timeout` counts active seconds; `said` is what the model wrote around it, for `history`.
 
         Never raises for what the code does: a dead kernel is `status="died"`, and the next `execute`
         finds a fresh one with the input loaded again. Raises `SandboxError` when no fresh one can be had.
@@ -185,7 +215,7 @@ class Kernel(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """End the sandbox and remove everything that it left. Idempotent."""
+        """End the kernel, and a cell that runs in it. Idempotent."""
         ...
 
 
@@ -256,8 +286,9 @@ class Launcher(Protocol):
 
 Item = tuple[int, dict[str, Any]]
 """The outcome of one prompt: its index, and either
-`{"text", "model", "input_tokens", "output_tokens", "cached"}` or `{"error": {"kind", "message"}}`
-with a kind of `budget, too_long, timeout, endpoint, auth, cancelled, invalid`."""
+`{"text", "model", "input_tokens", "output_tokens", "cached"}`, with `data` where a schema was asked for,
+or `{"error": {"kind", "message"}}` with a kind of
+`budget, too_long, timeout, endpoint, auth, cancelled, invalid`."""
 
 Deliver = Callable[[list[Item]], None]
 """Takes outcomes, in any order, as they arrive; each was recorded before it is delivered."""

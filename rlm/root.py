@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from rlm.budget import Ledger, Reservation, Shortage
+from rlm.budget import Kind, Ledger, Reservation, Shortage
 from rlm.config import Settings
 from rlm.conversation import Conversation, python_tool
 from rlm.errors import EndpointError, ModelError, attempts_of
@@ -28,25 +29,48 @@ REASK_AFTER = (0.5, 2.0)
 _OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """Whose turns they are: the root's of the run, or a child's, which is a root of its own to its sub-LLMs."""
+
+    kind: Kind = "root"
+    """The account that pays."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    max_output: int | None = None
+    """Cap on a reply; without one a reply is capped where tokens or cost are limited only."""
+
+
 class RootModel:
     """Asks one model for the replies of one conversation, within the ledger's limits."""
 
-    def __init__(self, model: Model, ledger: Ledger, *, settings: Settings, emit: Emit) -> None:
+    def __init__(self, model: Model, ledger: Ledger, *, role: Role, settings: Settings, emit: Emit) -> None:
         self._model = model
         self._ledger = ledger
+        self._role = role
         self._settings = settings
         self._emit = emit
         self._broke_off = False
 
-    def out_of_room(self, talk: Conversation) -> StopReason | None:
-        """The limit that leaves room for one more request only; that one's share is set aside."""
-        estimate = talk.input_tokens()
+    async def out_of_room(self, talk: Conversation) -> StopReason | None:
+        """The limit that leaves room for one more request only; that one's share is set aside.
+
+        Where the room is but held by requests of others that are under way, it waits for them.
+        """
+        model, estimate = self._model.name, talk.input_tokens()
         observation = self._settings.output_limit // BYTES_PER_TOKEN
-        self._ledger.set_aside(self._model.name, estimate + observation, LAST_OUTPUT)
-        room = self._ledger.room(self._model.name, estimate)
-        if room is None or room[0] // 2 >= MIN_OUTPUT:
-            return None
-        return "max_cost" if room[1] == "max_cost" else "max_tokens"
+        self._ledger.set_aside(self, model, estimate + observation, LAST_OUTPUT)
+        while True:
+            room = self._ledger.room(model, estimate)
+            if room is None or room[0] // 2 >= MIN_OUTPUT:
+                return None
+            at_most = self._ledger.room(model, estimate, unused=True)
+            if at_most is None or at_most[0] // 2 < MIN_OUTPUT:
+                return "max_cost" if room[1] == "max_cost" else "max_tokens"
+            await self._ledger.given_back()
+
+    def close(self) -> None:
+        """The conversation is over: what was set aside for its last turn is free."""
+        self._ledger.drop_aside(self)
 
     async def reply(self, talk: Conversation, turn: int, *, last: bool) -> Reply | None:
         """The next reply, added to `talk`; None if there is no room for it. One that breaks off is asked for again.
@@ -77,6 +101,7 @@ class RootModel:
         with self._settling(place, reader, estimate):
             reply = await reader.read(self._stream(talk, max_tokens))
         tokens = reader.tokens(estimate)
+        talk.measured(estimate, tokens)
         self._emit(
             "root.completed",
             turn=turn,
@@ -93,7 +118,7 @@ class RootModel:
         return reply
 
     def _stream(self, talk: Conversation, max_tokens: int | None) -> AsyncIterator[Delta]:
-        params = {key: value for key, value in self._settings.root_params.items() if key not in _OUTPUT_CAPS}
+        params = {key: value for key, value in self._role.params.items() if key not in _OUTPUT_CAPS}
         if self._settings.native_tools:
             params.setdefault("tools", [python_tool()])
         timeout = self._settings.request_timeout
@@ -120,12 +145,16 @@ class RootModel:
         """Room for the next request, its output cap and its estimated input."""
         estimate = talk.input_tokens()
         room = self._room(estimate, last=last)
-        caps = [self._settings.root_params[name] for name in _OUTPUT_CAPS if name in self._settings.root_params]
+        caps = [self._role.params[name] for name in _OUTPUT_CAPS if name in self._role.params]
+        caps += [self._role.max_output] if self._role.max_output is not None else []
         cap = min([*caps, room, MAX_OUTPUT]) if room is not None else min(caps, default=None)
-        place = self._ledger.reserve("root", self._model.name, estimate, max(1, cap or 0), last=last)
+        owner = self if last else None
+        place = self._ledger.reserve(
+            self._role.kind, self._model.name, estimate, max(1, cap or 0), last=owner, counted=False
+        )
         return place if isinstance(place, Shortage) else (place, cap, estimate)
 
     def _room(self, estimate: int, *, last: bool) -> int | None:
-        room = self._ledger.room(self._model.name, estimate, last=last)
+        room = self._ledger.room(self._model.name, estimate, last=self if last else None)
         # What a reply takes as output, the next request takes again as input: keep it for the last one.
         return None if room is None else room[0] if last else room[0] // 2

@@ -9,30 +9,38 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlm import parts
+from rlm import parts, threads
+from rlm.calls.cache import ReplyCache, SqliteCache
 from rlm.calls.scheduler import Scheduler
 from rlm.config import Settings
 from rlm.context import PreparedInput, prepare
 from rlm.errors import ConfigError, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.installs import Confirm
-from rlm.kernels import threads
+from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.scratch import scratch_dir
-from rlm.kernels.session import KernelSession
 from rlm.loop import Outcome, Rollout
-from rlm.prompts import render, render_root, tips_text
-from rlm.protocols import Emit, Kernel
+from rlm.prompts import render_root, tips_text
+from rlm.protocols import Emit
 from rlm.result import Failure, RunResult
-from rlm.sandboxes import Sandbox, check_packages, open_sandbox, package_lines
+from rlm.sandboxes import check_packages, open_sandbox, package_lines
+from rlm.tools import Toolbox, check_tools, open_toolbox
 from rlm.trace.secrets import secrets_of
 from rlm.trace.store import new_run_id, runs_dir
 from rlm.trace.writer import TraceWriter
+from rlm.tree import Tree
 
+REPL_NAMES = frozenset(
+    {"context", "answer", "history", "budget", "SHOW_VARS", "exit", "quit", "FunctionFailed"}
+    | {"llm_query", "llm_batch", "llm_query_batched", "rlm_query", "rlm_batch", "rlm_query_batched"}
+    | {"CallError", "CallResult", "SubCallError"}
+)
+"""What every kernel offers, which no function may be called."""
 SUB_CHARS_PER_TOKEN = 3
 """For the size of prompts that the model is told: cautious, since a prompt that is too long is refused."""
 
@@ -63,7 +71,7 @@ class Run:
         self._confirm = confirm
         self._events = EventLog(self.id, *sinks)
         self._emit: Emit = self._events.emit
-        self._model, self._sub_models = parts.models(settings)
+        self._models = parts.models(settings)
         self._ledger = parts.ledger(settings)
         self._trace: TraceWriter | None = None
         self._rollout: Rollout | None = None
@@ -71,7 +79,8 @@ class Run:
         self._interrupted = False
         self._begun = time.monotonic()
         check_packages(settings)
-        self._system = self._system_prompt()
+        check_tools(settings.tools, settings.mcp, settings.functions, REPL_NAMES)
+        self._system_prompt(Toolbox(), 0, settings.max_turns)  # a template that cannot be rendered is found now
 
     async def play(self) -> RunResult:
         """Run to the end. Failures of the run are in the result; raises `UserError` before anything is spent."""
@@ -131,69 +140,94 @@ class Run:
         prepared = await self._prepared(folder)
         self._started(prepared)
         async with AsyncExitStack() as stack:
-            for model in {id(model): model for model in (self._model, *self._sub_models.values())}.values():
+            for model in self._models.all():
                 stack.push_async_callback(model.aclose)
-            scheduler = self._scheduler()
+            toolbox = await stack.enter_async_context(self._open_toolbox())
+            scheduler = self._scheduler(toolbox)
             stack.push_async_callback(scheduler.aclose)
-            opening = open_sandbox(self._settings, prepared, self.id, emit=self._emit, confirm=self._confirm)
-            sandbox = await stack.enter_async_context(opening)
-            kernel = self._kernel(sandbox, scheduler)
-            stack.push_async_callback(kernel.aclose)
-            started = asyncio.create_task(kernel.start())
-            stack.push_async_callback(_end, started)
-            self._rollout = Rollout(
-                system=self._system,
-                question=self._question,
-                preview=prepared.preview,
-                model=self._model,
-                kernel=kernel,
-                started=started,
-                ledger=self._ledger,
-                settings=self._settings,
+            opening = open_sandbox(
+                self._settings,
+                prepared,
+                self.id,
+                guest=self._guest_config(toolbox),
                 emit=self._emit,
-                begin_cell=scheduler.begin_cell,
+                confirm=self._confirm,
             )
+            sandbox = await stack.enter_async_context(opening)
+            session = SandboxSession(sandbox.launcher, sandbox.spec, emit=self._emit)
+            stack.push_async_callback(session.aclose)
+            tree = Tree(
+                self._settings,
+                models=self._models,
+                ledger=self._ledger,
+                scheduler=scheduler,
+                sandbox=session,
+                handlers=sandbox.handlers,
+                system=partial(self._system_prompt, toolbox),
+                toolbox=toolbox,
+                emit=self._emit,
+            )
+            self._ledger.start_clock()
+            self._rollout = await stack.enter_async_context(tree.root(self._question, prepared.preview))
             return await self._rollout.run()
 
-    def _kernel(self, sandbox: Sandbox, scheduler: Scheduler) -> Kernel:
-        return KernelSession(
-            sandbox.launcher,
-            sandbox.spec,
-            subcalls=scheduler,
-            emit=self._emit,
-            on_answer=lambda answer: self._rollout.on_answer(answer) if self._rollout else None,
-            handlers=sandbox.handlers,
-        )
+    def _open_toolbox(self) -> AbstractAsyncContextManager[Toolbox]:
+        settings = self._settings
+        return open_toolbox(settings.tools, settings.mcp, settings.functions, reserved=REPL_NAMES)
 
-    def _scheduler(self) -> Scheduler:
+    def _guest_config(self, toolbox: Toolbox) -> dict[str, Any]:
+        """What every kernel is to know beside the input."""
+        settings = self._settings
+        return {
+            "functions": toolbox.repl_functions(settings.depth == 0),
+            "shipped": toolbox.shipped,
+            # Tools with side effects are to be called in the order that the code says.
+            "auto_parallel": settings.auto_parallel and toolbox.read_only,
+            "width": settings.concurrency,
+        }
+
+    def _scheduler(self, toolbox: Toolbox) -> Scheduler:
         settings = self._settings
         return Scheduler(
-            self._sub_models,
+            self._models.by_name,
             self._ledger,
-            emit=self._emit,
             flush=self._trace.flush if self._trace else _nothing,
-            system=render("sub"),
-            max_tokens=parts.sub_max_tokens(settings),
-            timeout=settings.timeout,
             window=settings.concurrency + settings.concurrency // 4 + 1,
+            child_places=settings.child_places,
+            tools=toolbox if toolbox.definitions else None,
+            sub_max_turns=settings.sub_max_turns,
+            cache=self._cache(),
         )
 
-    def _system_prompt(self) -> str:
+    def _cache(self) -> ReplyCache | None:
+        if self._settings.cache is None:
+            return None
+        salt = parts.reply_salt(self._settings)
+        return SqliteCache(self._settings.cache, salt=salt, on_error=lambda text: self._emit("notice", text=text))
+
+    def _system_prompt(self, toolbox: Toolbox, depth: int, max_turns: int) -> str:
         settings = self._settings
-        window = settings.sub_context_window
+        functions = [*toolbox.repl_functions(settings.depth == 0), *toolbox.shipped]
+        below = min(depth + 1, len(self._models.by_depth) - 1)
+        window = self._models.by_depth[below].context_window
         return render_root(
             settings.prompt,
             native_tools=settings.native_tools,
+            child=depth > 0,
+            sub_calls=settings.depth > 0,
+            deeper=depth + 1 < settings.depth,
             sub_window_chars=(window - parts.sub_max_tokens(settings)) * SUB_CHARS_PER_TOKEN if window else None,
             sub_max_tokens=parts.sub_max_tokens(settings),
             output_limit=settings.output_limit,
             cell_timeout=settings.cell_timeout,
-            limits=parts.limits_line(settings),
+            limits=parts.limits_line(settings, max_turns=max_turns),
             max_sub_calls=settings.max_sub_calls,
             packages=package_lines(settings),
             installable=settings.allow_install,
             install_asks=self._confirm is not None,
             tips=tips_text(settings.tips),
+            sub_tools=bool(toolbox.definitions),
+            functions=[function["summary"] for function in functions],
         )
 
     # --- folder, events, result
@@ -223,10 +257,11 @@ class Run:
             "run.started",
             schema_version=SCHEMA_VERSION,
             question=self._question,
-            model=settings.model,
+            model=settings.model_at(0),
             sub_model=settings.sub_model_name,
+            models=settings.model_names,
             sandbox=settings.sandbox,
-            depth=0,
+            depth=settings.depth,
             limits=dict(settings.limits()),
             inputs=prepared.manifest,
         )
@@ -258,14 +293,6 @@ def _uncancel(task: asyncio.Task[Any] | None) -> None:
     """Undo every cancellation, so that the task can go on to return its result."""
     while task is not None and task.uncancel():
         continue
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Stop a start that nobody waits for any more."""
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # it was raised where the start was awaited, or nobody needed the kernel
 
 
 def _nothing() -> None:

@@ -19,6 +19,10 @@ from rlm.kernels.select import choose
 from rlm.protocols import Emit, Handler, Launcher, Mount, SandboxSpec
 
 PACKAGES = "/packages"
+PIDS, CHILD_PIDS = 256, 16
+"""Processes of a sandbox, and more of them for each child that may be alive."""
+CHILD_MEMORY = 64 << 20
+"""Bytes for each child that may be alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,17 @@ def check_packages(settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_sandbox(
-    settings: Settings, prepared: PreparedInput, run_id: str, *, emit: Emit, confirm: Confirm | None = None
+    settings: Settings,
+    prepared: PreparedInput,
+    run_id: str,
+    *,
+    guest: Mapping[str, Any],
+    emit: Emit,
+    confirm: Confirm | None = None,
 ) -> AsyncIterator[Sandbox]:
     """Choose a launcher, building what it needs at its first use, and install the packages.
 
-    Raises `SandboxUnavailable` and `SandboxError`.
+    `guest` is what the kernels are to know beside the input. Raises `SandboxUnavailable` and `SandboxError`.
     """
     try:
         launcher = await choose(settings.sandbox, progress=_notices(emit))
@@ -59,7 +69,7 @@ async def open_sandbox(
         raise SandboxUnavailable(f"what the sandbox is made of cannot be kept: {error}") from error
     installs = bool(settings.packages or settings.allow_install or confirm)
     if not installs:
-        yield Sandbox(launcher, _spec(settings, prepared, run_id, launcher, None), {"install": refuse})
+        yield Sandbox(launcher, _spec(settings, prepared, run_id, launcher, guest), {"install": refuse})
         return
     with scratch_dir() as scratch:
         # The sandbox's user is another one, and enters by the mount alone.
@@ -70,19 +80,30 @@ async def open_sandbox(
         if settings.packages:
             await packages.install(list(settings.packages), target=target, into=folder)
         install = InstallHandler(folder, target, allow=settings.allow_install, confirm=confirm, emit=emit)
-        yield Sandbox(launcher, _spec(settings, prepared, run_id, launcher, folder), {"install": install})
+        spec = _spec(settings, prepared, run_id, launcher, guest, packages=folder)
+        yield Sandbox(launcher, spec, {"install": install})
 
 
 def _spec(
-    settings: Settings, prepared: PreparedInput, run_id: str, launcher: Launcher, folder: Path | None
+    settings: Settings,
+    prepared: PreparedInput,
+    run_id: str,
+    launcher: Launcher,
+    guest: Mapping[str, Any],
+    *,
+    packages: Path | None = None,
 ) -> SandboxSpec:
     mounted = launcher.name != "process"
-    config: dict[str, Any] = {"input": prepared.config if mounted else prepared.local_config()}
+    config: dict[str, Any] = {**guest, "input": prepared.config if mounted else prepared.local_config()}
+    config["children"] = settings.depth > 1
     mounts = prepared.mounts
-    if folder:
-        config["packages_dir"] = PACKAGES if mounted else str(folder)
-        mounts = (*mounts, Mount(str(folder), PACKAGES))
-    return SandboxSpec(run_id, mounts=mounts, memory=prepared.memory, cpus=settings.cpus, config=config)
+    if packages:
+        config["packages_dir"] = PACKAGES if mounted else str(packages)
+        mounts = (*mounts, Mount(str(packages), PACKAGES))
+    live = sum(settings.child_places)
+    memory = settings.memory or max(prepared.memory, 3 * prepared.bytes + CHILD_MEMORY * live)
+    pids = PIDS + CHILD_PIDS * live
+    return SandboxSpec(run_id, mounts=mounts, memory=memory, cpus=settings.cpus, pids=pids, config=config)
 
 
 def _target(launcher: Launcher) -> packages.Target:

@@ -1,10 +1,11 @@
-"""What the whole suite shares: tests that need an engine or bubblewrap are skipped where there is none.
+"""What the whole suite shares: tests that need an engine, bubblewrap or `mcp` are skipped where there is none.
 
-RLM_REQUIRE_DOCKER=1 turns both skips into failures, so that CI cannot pass without having run them.
+RLM_REQUIRE_DOCKER=1 turns these skips into failures, so that CI cannot pass without having run them.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -27,6 +28,8 @@ def _missing(need: str) -> str | None:
         except SandboxError as error:
             return str(error)
         return None
+    if need == "mcp":
+        return None if importlib.util.find_spec("mcp") else "the package is not installed"
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed"
     tried = subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True, text=True)
@@ -34,7 +37,7 @@ def _missing(need: str) -> str | None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for need in ("docker", "bwrap"):
+    for need in ("docker", "bwrap", "mcp"):
         if item.get_closest_marker(need) and (why := _missing(need)):
             if os.environ.get("RLM_REQUIRE_DOCKER") == "1":
                 pytest.fail(f"{need} is required: {why}", pytrace=False)

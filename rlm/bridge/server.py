@@ -60,7 +60,7 @@ class BridgeEvents:
     close: Callable[[], None]
     """Cut the connection."""
     busy: Callable[[bool], None]
-    """Whether any prompt of this kernel waits for its outcome: the cell's clock stands still meanwhile."""
+    """Whether the host has prompts or other requests of this kernel to see to: its cell's clock stands still then."""
     answer: Callable[[Answer], None]
     output: Callable[[str], None]
 
@@ -80,7 +80,7 @@ class GuestBridge:
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests: set[int] = set()
         self._waiting = 0
-        """Prompts that came and have no outcome yet."""
+        """Prompts that came and have no outcome yet, and requests without a reply."""
         self._gate = RateGate(events.credit)
         self.closed = False
 
@@ -240,6 +240,7 @@ class GuestBridge:
         if len(self._requests) >= MAX_REQUESTS:
             raise ProtocolError(f"more than {MAX_REQUESTS} requests at once")
         self._requests.add(number)
+        self._wait_for(1)
         self._spawn(self._answer_request(op, message), "request")
 
     async def _answer_request(self, op: str, message: dict[str, Any]) -> None:
@@ -250,6 +251,7 @@ class GuestBridge:
             reply = {"error": str(error), "message": str(error)}
         finally:
             self._requests.discard(number)
+            self._wait_for(-1)
         self._send({**reply, "op": "reply", "id": number})
 
 

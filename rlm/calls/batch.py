@@ -1,18 +1,23 @@
-"""One `llm_batch` of the guest: prompts come in one by one, outcomes go back as they arrive."""
+"""One batch of the guest: prompts come in one by one, outcomes go back as they arrive."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from rlm.calls.free import FreeEvents
+from rlm.calls.images import without_data
+from rlm.calls.options import Options
 from rlm.calls.outbox import Outbox
-from rlm.calls.request import Defaults, Options, Request, TooLong, parse_prompt
+from rlm.calls.outcome import Reply, Spent
+from rlm.calls.request import ChildRequest, Refused, Request
 from rlm.protocols import Deliver, Emit, Item
+
+AnyRequest = Request | ChildRequest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,24 +27,29 @@ class Call:
     batch: Batch
     index: int
     prompt: Any
-    request: Request
+    request: AnyRequest
     key: str
     started: float
+    spent: Spent = field(default_factory=Spent)
 
 
 class Batch:
-    """Implements `rlm.protocols.OpenBatch`. It takes prompts apart and counts outcomes; the scheduler asks."""
+    """Implements `rlm.protocols.OpenBatch`. It takes prompts apart and counts outcomes; the scheduler asks.
+
+    `parse` makes a request of a prompt, or raises `ValueError`. `level` is that of the children which the
+    batch asks; None if it asks plain sub-LLMs.
+    """
 
     def __init__(
         self,
         id_: str,
         size: int,
-        raw_options: Mapping[str, Any],
         options: Options,
-        defaults: Defaults,
         *,
+        level: int | None,
+        parse: Callable[[Any], AnyRequest],
         submit: Callable[[Call], None],
-        new_key: Callable[[Request], str],
+        new_key: Callable[[AnyRequest], str],
         deliver: Deliver,
         emit: Emit,
         outbox: Outbox,
@@ -48,16 +58,16 @@ class Batch:
     ) -> None:
         self.id = id_
         self.size = size
+        self.level = level
+        self.emit = emit
         self.pending: deque[Call] = deque()
         self.running: dict[int, asyncio.Task[Any]] = {}
         self.closed = False
-        self._raw_options = raw_options
         self._options = options
-        self._defaults = defaults
+        self._parse = parse
         self._submit = submit
         self._new_key = new_key
         self._deliver = deliver
-        self._emit = emit
         self._outbox = outbox
         self._on_end = on_end
         self._free = free
@@ -78,20 +88,22 @@ class Batch:
         """Say that it has begun, once; a batch that only repeats free outcomes may never be worth it."""
         if not self._told:
             self._told = True
-            self._emit("batch.started", batch=self.id, size=self.size, model=self._options.model)
+            extra = {"loop": self._options.loop} if self._options.loop else {}
+            kind = "plain" if self.level is None else "recursive"
+            self.emit("batch.started", batch=self.id, size=self.size, model=self._options.model, kind=kind, **extra)
 
     def add(self, index: int, prompt: Any) -> None:
         """See `OpenBatch.add`."""
         if self.closed:
             return
         if type(index) is not int or not 0 <= index < self.size or self._added[index]:
-            self._emit("protocol.error", detail=f"batch {self.id}: index {str(index)[:40]} is not expected")
+            self.emit("protocol.error", detail=f"batch {self.id}: index {str(index)[:40]} is not expected")
             return
         self._added[index] = 1
         try:
-            request = parse_prompt(prompt, self._raw_options, self._options, self._defaults)
+            request = self._parse(prompt)
         except ValueError as error:
-            self.fail(index, "too_long" if isinstance(error, TooLong) else "invalid", str(error))
+            self.fail(index, error.kind if isinstance(error, Refused) else "invalid", str(error))
             return
         self._submit(Call(self, index, prompt, request, self._new_key(request), time.monotonic()))
 
@@ -109,47 +121,55 @@ class Batch:
         """See `OpenBatch.wait`."""
         await self._delivered.wait()
 
-    def succeed(self, call: Call, reply: Mapping[str, Any], *, cached: bool, attempts: int = 0) -> None:
+    def succeed(self, call: Call, reply: Reply, *, cached: bool) -> None:
         """A reply to one prompt. A cached one consumed no tokens."""
         if self._done[call.index]:
             return
         self._counts["ok"] += 1
         self._counts["cached"] += cached
-        outcome = {**reply, "cached": cached}
-        if cached:
-            outcome["input_tokens"] = outcome["output_tokens"] = 0
-        estimated = outcome.pop("estimated")
-        self._record(call.index, call, attempts, **outcome, estimated=estimated)
-        self._finish(call.index, outcome)
+        limited = {"depth_limited": True} if isinstance(call.request, Request) and call.request.depth_limited else {}
+        said = {"text": reply.text, "model": reply.model, **reply.extra, **limited}
+        self._record(call.index, call, cached=cached, **said)
+        took = (0, 0) if cached else reply.took or (call.spent.input, call.spent.output)
+        self._finish(call.index, {**said, "input_tokens": took[0], "output_tokens": took[1], "cached": cached})
 
-    def fail(self, index: int, kind: str, message: str, *, call: Call | None = None, attempts: int = 0) -> None:
-        """The error of one prompt."""
+    def fail(self, index: int, kind: str, message: str, *, text: str = "", call: Call | None = None) -> None:
+        """The error of one prompt; `text` is a reply that was of no use."""
         if self._done[index]:
             return
         self._counts["cancelled" if kind == "cancelled" else "failed"] += 1
         error = {"kind": kind, "message": message}
+        if text:
+            error["text"] = text
         model = call.request.options.model if call else self._options.model
-        tokens = {"input_tokens": 0, "output_tokens": 0, "estimated": False}
-        self._record(index, call, attempts, error=error, model=model, **tokens, cached=False)
+        self._record(index, call, cached=False, error=error, model=model)
         self._finish(index, {"error": error})
 
-    def _record(self, index: int, call: Call | None, attempts: int, **fields: Any) -> None:
+    def _record(self, index: int, call: Call | None, *, cached: bool, **fields: Any) -> None:
         """A request that was made is always recorded, with its prompt; what cost nothing only in measure."""
-        if attempts:
+        spent = call.spent if call and not cached else Spent()
+        if spent.attempts or spent.child:
             self.tell()
-            fields["prompt"] = call.prompt if call else None
+            fields["prompt"] = without_data(call.prompt) if call else None
+            if spent.child:
+                fields["child"] = spent.child
         elif not self._free.take():
             return
-        elif "text" in fields:
-            del fields["text"]  # it stands where it was asked, under the same key
-        self._emit(
+        else:
+            # A reply that was remembered stands where it was asked, under the same key.
+            fields = {name: value for name, value in fields.items() if name not in ("text", "data")}
+        self.emit(
             "call.completed",
             batch=self.id,
             index=index,
             key=call.key if call else None,
             **fields,
+            cached=cached,
+            input_tokens=spent.input,
+            output_tokens=spent.output,
+            estimated=spent.estimated,
             seconds=time.monotonic() - call.started if call else 0.0,
-            attempts=attempts,
+            attempts=spent.attempts,
         )
 
     def _finish(self, index: int, outcome: dict[str, Any]) -> None:
@@ -161,7 +181,7 @@ class Batch:
 
     def _end(self) -> None:
         if self._told:
-            self._emit("batch.completed", batch=self.id, **self._counts, seconds=time.monotonic() - self._started)
+            self.emit("batch.completed", batch=self.id, **self._counts, seconds=time.monotonic() - self._started)
         self._on_end(self)
 
     def _hand_over(self, items: list[Item]) -> None:

@@ -1,27 +1,28 @@
 """What was asked before is not asked again.
 
 The key is the content of a request and its occurrence within the cell: three equal prompts in one
-cell are three questions (voting, best of n), and the same cell run again finds all three answers.
+cell are three questions (voting, best of n), and the same cell run again finds all three answers, also
+in another kernel of the same run.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from rlm.calls.outcome import Reply
 
 W = TypeVar("W")
 
 
-class Memo(Generic[W]):
-    """Replies by key, and who waits for a reply that is on its way. Errors are not remembered."""
+class Occurrences:
+    """Counts equal requests within the current cell of one kernel."""
 
     def __init__(self) -> None:
-        self._replies: dict[str, dict[str, Any]] = {}
-        self._in_flight: dict[str, list[W]] = {}
         self._seen: Counter[str] = Counter()
 
     def begin_cell(self) -> None:
-        """Count occurrences from the start."""
+        """Count from the start."""
         self._seen.clear()
 
     def key(self, content_key: str, *, dedupe: bool) -> str:
@@ -32,7 +33,15 @@ class Memo(Generic[W]):
         self._seen[content_key] += 1
         return f"{content_key}.{occurrence}"
 
-    def get(self, key: str) -> dict[str, Any] | None:
+
+class Memo(Generic[W]):
+    """Replies by key, and who waits for a reply that is on its way. Errors are not remembered."""
+
+    def __init__(self) -> None:
+        self._replies: dict[str, Reply] = {}
+        self._in_flight: dict[str, list[W]] = {}
+
+    def get(self, key: str) -> Reply | None:
         return self._replies.get(key)
 
     def join(self, key: str, waiter: W) -> bool:
@@ -47,7 +56,7 @@ class Memo(Generic[W]):
         """The request of this key is on its way."""
         self._in_flight[key] = []
 
-    def end(self, key: str, reply: dict[str, Any] | None) -> list[W]:
+    def end(self, key: str, reply: Reply | None) -> list[W]:
         """It came back, with a reply to remember or without; returns who waits for it."""
         if reply is not None:
             self._replies[key] = reply

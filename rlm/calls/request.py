@@ -1,7 +1,8 @@
 """From the guest's hostile JSON to a request that can be sent.
 
-A prompt is a string, a list of messages, or an object with `prompt` or `messages` and options of its
-own. Everything is rebuilt from checked values; nothing of the guest's objects is passed on as it is.
+A prompt is a string, a list of messages, or an object with `prompt` or `messages`, `images`, and options of
+its own; that of an `rlm_batch` is an object with a `query`. Everything is rebuilt from checked values;
+nothing of the guest's objects is passed on as it is, but for the descriptor of a child's context.
 """
 
 from __future__ import annotations
@@ -11,31 +12,20 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from rlm.calls.images import IMAGE_TOKENS, Images, parse_images
+from rlm.calls.options import Defaults, Options, parse_options
 from rlm.estimate import BYTES_PER_TOKEN, MESSAGE_OVERHEAD
+from rlm.prompts import render
 from rlm.protocols import Message
 
 MAX_MESSAGES = 1000
-MAX_SYSTEM = 1 << 20
+MAX_QUERY = 1 << 20
+MAX_DESCRIPTOR = 1 << 16
+"""Bytes of a context's descriptor as JSON."""
+MAX_LOOK = 4000
 
-_PARAMS = {
-    "temperature": (0.0, 2.0),
-    "top_p": (0.0, 1.0),
-    "presence_penalty": (-2.0, 2.0),
-    "frequency_penalty": (-2.0, 2.0),
-}
-_OPTIONS = frozenset({"model", "system", "max_tokens", "params", "dedupe", "timeout", *_PARAMS, "seed", "stop"})
 _ROLES = frozenset({"system", "user", "assistant"})
-
-
-class Options(NamedTuple):
-    """The checked options of a batch, or of one prompt of it."""
-
-    model: str
-    system: str
-    max_tokens: int
-    timeout: float | None
-    dedupe: bool
-    params: Mapping[str, Any]
+_OF_A_PROMPT = ("prompt", "messages", "images")
 
 
 class Request(NamedTuple):
@@ -47,60 +37,91 @@ class Request(NamedTuple):
     """Estimated."""
     content_key: str
     """A digest of all that determines the reply; equal requests have equal keys."""
+    depth_limited: bool = False
+    """Whether it stands for a child, which there can be none of at this depth."""
 
 
-class TooLong(ValueError):
-    """The guest found a prompt too long to be sent at all."""
+class ChildRequest(NamedTuple):
+    """One question to a child."""
+
+    query: str
+    context: Mapping[str, Any]
+    """The guest's descriptor: opaque, bounded."""
+    context_key: str
+    look: str
+    """What the guest says of the context."""
+    options: Options
+    content_key: str
+    input_tokens: int = 0
 
 
-class Defaults(NamedTuple):
-    """What applies where the guest says nothing, and the bounds of what it may say."""
+class Refused(ValueError):
+    """The guest itself found that a prompt cannot be sent."""
 
-    models: tuple[str, ...]
-    """The models that sub-calls may name; the first is the default."""
-    system: str
-    max_tokens: int
-    """Also the most that may be asked for."""
-    timeout: float
-    """Seconds; also the most that may be asked for."""
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
-def parse_options(raw: Mapping[str, Any], defaults: Defaults) -> Options:
-    """Raises `ValueError` with a message for the model."""
-    raw = {key: value for key, value in raw.items() if value is not None}
-    if unknown := sorted(str(key)[:40] for key in raw.keys() - _OPTIONS):
-        raise ValueError(f"unknown option {unknown[0]!r}; there are: {', '.join(sorted(_OPTIONS))}")
-    model = raw.get("model", defaults.models[0])
-    if model not in defaults.models:
-        raise ValueError(f"model: {str(model)[:80]!r} is not available; there are: {', '.join(defaults.models)}")
-    dedupe = raw.get("dedupe", False)
-    if not isinstance(dedupe, bool):
-        raise ValueError("dedupe: True or False")
-    return Options(
-        model=model,
-        system=_text("system", raw.get("system", defaults.system), MAX_SYSTEM),
-        max_tokens=int(_number("max_tokens", raw.get("max_tokens", defaults.max_tokens), 1, defaults.max_tokens)),
-        timeout=_number("timeout", raw["timeout"], 0.001, defaults.timeout) if "timeout" in raw else None,
-        dedupe=dedupe,
-        params=_params(raw),
-    )
+def parse_prompt(
+    prompt: Any, base: Mapping[str, Any], options: Options, defaults: Defaults, *, salt: str = ""
+) -> Request:
+    """`base` are the batch's raw options, `options` the same, checked; `salt` is what else determines the reply.
 
-
-def parse_prompt(prompt: Any, base: Mapping[str, Any], options: Options, defaults: Defaults) -> Request:
-    """`base` are the batch's raw options, `options` the same, checked. Raises `ValueError`."""
-    body = prompt
+    Raises `ValueError`.
+    """
+    body, images = prompt, Images()
     if isinstance(prompt, dict):
         _refused_by_guest(prompt)
-        own = {key: value for key, value in prompt.items() if key not in ("prompt", "messages")}
+        own = {key: value for key, value in prompt.items() if key not in _OF_A_PROMPT}
         if own:
             options = parse_options({**base, **own}, defaults)
         if ("prompt" in prompt) == ("messages" in prompt):
             raise ValueError("a prompt object has either 'prompt' or 'messages'")
         body = prompt.get("prompt", prompt.get("messages"))
+        images = parse_images(prompt.get("images"))
     messages = [{"role": "user", "content": body}] if isinstance(body, str) else _messages(body)
     if options.system and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": options.system})
-    return _measure(messages, options)
+    return _measure(messages, images, options, salt)
+
+
+def parse_limited(prompt: Any, options: Options, defaults: Defaults, *, salt: str = "") -> Request:
+    """A question to a child as a plain prompt, since the depth limit is reached. Raises `ValueError`."""
+    query = _query(prompt)
+    pasted = prompt.get("pasted")
+    if pasted is not None and not isinstance(pasted, str):
+        raise ValueError("pasted: a string")
+    if "context" in prompt:
+        raise ValueError("the depth limit is reached: there are no children here")
+    text = render("limited", query=query, context=pasted)
+    return parse_prompt(text, {}, options, defaults, salt=salt)._replace(depth_limited=True)
+
+
+def parse_child(prompt: Any, options: Options) -> ChildRequest:
+    """Raises `ValueError`."""
+    query = _query(prompt)
+    context, key, look = prompt.get("context"), prompt.get("key"), prompt.get("look")
+    if not isinstance(context, dict) or not isinstance(key, str) or not isinstance(look, str):
+        raise ValueError("a question to a child comes with a context, its key and a look at it")
+    if len(json.dumps(context)) > MAX_DESCRIPTOR or len(key) > MAX_DESCRIPTOR:
+        raise ValueError("the descriptor of a context is too long")
+    shape = options.shape.key if options.shape else ""
+    limits = [options.model, options.max_turns, options.timeout, shape]
+    digest = hashlib.blake2b(json.dumps(["child", query, key, *limits]).encode(), digest_size=20)
+    return ChildRequest(query, context, key, look[:MAX_LOOK], options, digest.hexdigest())
+
+
+def _query(prompt: Any) -> str:
+    if not isinstance(prompt, dict):
+        raise ValueError("a question to a child is an object")
+    _refused_by_guest(prompt)
+    query = prompt.get("query")
+    if not isinstance(query, str) or not query.strip() or len(query) > MAX_QUERY:
+        raise ValueError(
+            f"a query is a string of 1 to {MAX_QUERY:,} characters; what it is about goes into the context"
+        )
+    return query.encode("utf-8", "replace").decode()
 
 
 def _refused_by_guest(prompt: Mapping[str, Any]) -> None:
@@ -108,13 +129,19 @@ def _refused_by_guest(prompt: Mapping[str, Any]) -> None:
     if "unusable" in prompt:
         raise ValueError(str(prompt["unusable"])[:500])
     if "too_long" in prompt:
-        raise TooLong("the prompt is too long to be sent")
+        raise Refused("too_long", "the prompt is too long to be sent")
+    refused = prompt.get("refused")
+    if isinstance(refused, dict):
+        kind = "too_long" if refused.get("kind") == "too_long" else "invalid"
+        raise Refused(kind, str(refused.get("message"))[:500])
 
 
-def _measure(messages: list[Message], options: Options) -> Request:
+def _measure(messages: list[Message], images: Images, options: Options, salt: str) -> Request:
     """Encode each message once, for the key and for the size."""
     digest = hashlib.blake2b(digest_size=20)
-    digest.update(json.dumps([options.model, options.max_tokens, options.params], sort_keys=True).encode())
+    shape = options.shape.key if options.shape else None
+    what = [options.model, options.max_tokens, options.params, shape, options.tools, salt if options.tools else ""]
+    digest.update(json.dumps(what, sort_keys=True).encode())
     size = 0
     for message in messages:
         try:
@@ -124,7 +151,10 @@ def _measure(messages: list[Message], options: Options) -> Request:
         digest.update(f"{message['role']} {len(data)}\n".encode())
         digest.update(data)
         size += len(data)
-    tokens = -(-size // BYTES_PER_TOKEN) + MESSAGE_OVERHEAD * len(messages)
+    tokens = -(-size // BYTES_PER_TOKEN) + MESSAGE_OVERHEAD * len(messages) + IMAGE_TOKENS * len(images.parts)
+    if images.parts:
+        digest.update(images.digest)
+        images.attach(messages)
     return Request(messages, options, tokens, digest.hexdigest())
 
 
@@ -143,44 +173,3 @@ def _message(message: Any) -> Message:
     if not isinstance(role, str) or role not in _ROLES or not isinstance(content, str):
         raise ValueError("a message has a role of system, user or assistant, and a string as content")
     return {"role": role, "content": content}
-
-
-def _params(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Sampling parameters, given by name or inside `params`."""
-    given = raw.get("params", {})
-    if not isinstance(given, dict):
-        raise ValueError("params: an object")
-    params: dict[str, Any] = {}
-    for name, value in {**given, **{key: raw[key] for key in (*_PARAMS, "seed", "stop") if key in raw}}.items():
-        if name in _PARAMS:
-            params[name] = _number(name, value, *_PARAMS[name])
-        elif name == "seed":
-            params[name] = int(_number(name, value, -(2**63), 2**63 - 1))
-        elif name == "stop":
-            params[name] = _stop(value)
-        else:
-            raise ValueError(
-                f"params: {str(name)[:40]!r} is not allowed; there are: {', '.join((*_PARAMS, 'seed', 'stop'))}"
-            )
-    return params
-
-
-def _stop(value: Any) -> list[str]:
-    stops = [value] if isinstance(value, str) else value
-    if not isinstance(stops, list) or not 1 <= len(stops) <= 4:
-        raise ValueError("stop: one to four strings")
-    return [_text("stop", stop, 200) for stop in stops]
-
-
-def _text(name: str, value: Any, most: int) -> str:
-    if not isinstance(value, str) or len(value) > most:
-        raise ValueError(f"{name}: a string of at most {most:,} characters")
-    return value
-
-
-def _number(name: str, value: Any, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name}: a number")
-    if not least <= value <= most:
-        raise ValueError(f"{name}: between {least:g} and {most:g}")
-    return value

@@ -1,37 +1,57 @@
-"""The scheduler of sub-calls: one per run tree, for all batches of its sandbox.
+"""The scheduler of sub-calls: one per run tree, for all batches of all its kernels.
 
 A prompt is asked as soon as it arrives and a place is free. Batches take turns, so that a short one
 does not wait behind a long one. How many requests an endpoint bears is the model's limiter to find
 out; `window` only bounds how many tasks exist.
+
+Children have places of their own at each depth, apart from those of plain calls: a rollout that waits
+for its children never takes a place that they, or their calls, need.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from rlm.budget import Ledger, Reservation, Shortage
 from rlm.calls.batch import Batch, Call
-from rlm.calls.free import FreeEvents
+from rlm.calls.cache import NoCache, ReplyCache
 from rlm.calls.memo import Memo
 from rlm.calls.outbox import Outbox
-from rlm.calls.request import Defaults, Request, parse_options
-from rlm.errors import ModelError, attempts_of
-from rlm.protocols import Completion, Deliver, Emit, Model
+from rlm.calls.outcome import CallFailed, Reply, Spent
+from rlm.calls.request import ChildRequest, Request
+from rlm.calls.subagent import SubAgent, ask
+from rlm.errors import ModelError
+from rlm.protocols import Model, SubTools, Tokens, ToolOutput
 
-MAX_BATCH = 100_000
+
+class Spawn(Protocol):
+    """Has one question answered by a child."""
+
+    def __call__(self, request: ChildRequest, spent: Spent, /) -> Coroutine[Any, Any, Reply]:
+        """Raises `CallFailed`."""
+        ...
+
+
+class _Lane:
+    """Places of one kind, and the batches that wait for one."""
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.turn: deque[Batch] = deque()
+        self.tasks: set[asyncio.Task[Reply]] = set()
 
 
 class Scheduler:
-    """Implements `rlm.protocols.SubCalls`. Belongs to one event loop.
+    """Belongs to one event loop. The batches are made by `rlm.calls.caller.Caller`, one for each kernel.
 
-    `models` are the models that sub-calls may name; the first is the default. `flush` writes the trace
-    to disk: it runs before outcomes are delivered. Over-long prompts, an exhausted budget and failures
-    of the endpoint become `CallError` items, never exceptions.
+    `models` are the models that sub-calls may name. `flush` writes the trace to disk: it runs before
+    outcomes are delivered. `child_places[i]` children may be alive at depth i + 1. Over-long prompts, an
+    exhausted budget and failures of the endpoint become `CallError` items, never exceptions.
     """
 
     def __init__(
@@ -39,186 +59,234 @@ class Scheduler:
         models: Mapping[str, Model],
         ledger: Ledger,
         *,
-        emit: Emit,
         flush: Callable[[], None],
-        system: str = "",
-        max_tokens: int = 4096,
-        timeout: float = 600.0,
         window: int = 320,
+        child_places: Sequence[int] = (),
+        tools: SubTools | None = None,
+        sub_max_turns: int = 8,
+        cache: ReplyCache | None = None,
     ) -> None:
         self._models = dict(models)
         self._ledger = ledger
-        self._emit = emit
-        self._defaults = Defaults(tuple(models), system, max_tokens, timeout)
-        self._window = window
+        self._tools = tools
+        self._sub_max_turns = sub_max_turns
+        self._cache = cache or NoCache()
+        self._lanes: dict[int | None, _Lane] = {None: _Lane(window)}
+        self._lanes |= {level: _Lane(places) for level, places in enumerate(child_places, 1)}
+        self._budget: asyncio.Task[None] | None = None
+        """Waits for room in the budget, for the lanes that do."""
         self._memo: Memo[Call] = Memo()
-        self._free = FreeEvents()
-        self._outbox = Outbox(flush)
-        self._turn: deque[Batch] = deque()
+        self._flush_trace = flush
+        self.outbox = Outbox(self._flush)
         self._open: set[Batch] = set()
-        self._tasks: set[asyncio.Task[Completion]] = set()
+        self._spawns: dict[Batch, Spawn] = {}
         self._ids = count(1)
 
-    def begin_cell(self) -> None:
-        """A new cell: equal prompts are counted from the start, so that a repeated cell finds its replies."""
-        self._memo.begin_cell()
-        self._free.begin_cell()
+    @property
+    def salt(self) -> str:
+        """What determines replies beside the requests themselves: the tools that sub-LLMs have."""
+        return self._tools.version if self._tools else ""
 
-    def open_batch(self, size: int, options: Mapping[str, Any], deliver: Deliver) -> Batch:
-        """See `SubCalls.open_batch`. Raises `ValueError`."""
-        if type(size) is not int or not 0 <= size <= MAX_BATCH:
-            raise ValueError(f"a batch has 0 to {MAX_BATCH:,} prompts")
-        if not isinstance(options, Mapping):
-            raise ValueError("options: an object")
-        checked = parse_options(options, self._defaults)
-        batch = Batch(
-            f"b{next(self._ids)}",
-            size,
-            options,
-            checked,
-            self._defaults,
-            submit=self._submit,
-            new_key=lambda request: self._memo.key(request.content_key, dedupe=request.options.dedupe),
-            deliver=deliver,
-            emit=self._emit,
-            outbox=self._outbox,
-            on_end=self._open.discard,
-            free=self._free,
-        )
-        if size:
-            self._open.add(batch)
-        return batch
+    @property
+    def models(self) -> Mapping[str, Model]:
+        return self._models
+
+    def new_id(self) -> str:
+        return f"b{next(self._ids)}"
+
+    def opened(self, batch: Batch, spawn: Spawn | None) -> None:
+        """Know of a batch until `ended`; `spawn` answers those for children."""
+        self._open.add(batch)
+        if spawn is not None:
+            self._spawns[batch] = spawn
+
+    def ended(self, batch: Batch) -> None:
+        self._open.discard(batch)
+        self._spawns.pop(batch, None)
+
+    def _flush(self) -> None:
+        self._flush_trace()
+        self._cache.flush()
 
     async def aclose(self) -> None:
         """Cancel what runs. Idempotent."""
         for batch in list(self._open):
             batch.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if self._budget is not None:
+            self._budget.cancel()
+        if tasks := [task for lane in self._lanes.values() for task in lane.tasks]:
+            await asyncio.wait(tasks)
+        self._cache.close()
 
-    def _submit(self, call: Call) -> None:
+    def submit(self, call: Call) -> None:
+        """Ask it when its turn comes."""
         if self._from_memo(call):
             return
         batch = call.batch
         batch.pending.append(call)
+        lane = self._lanes[batch.level]
         if len(batch.pending) == 1:
-            self._turn.append(batch)
-        self._pump()
+            lane.turn.append(batch)
+        self._pump(lane)
 
     def _from_memo(self, call: Call) -> bool:
+        if not call.request.options.cache:
+            return False
         reply = self._memo.get(call.key)
-        if reply is not None:
-            self._ledger.count_cached()
-            call.batch.succeed(call, reply, cached=True)
-        return reply is not None
+        if reply is None and isinstance(call.request, Request):
+            reply = self._cache.get(call.key)
+        if reply is None:
+            return False
+        self._ledger.count_cached()
+        call.batch.succeed(call, reply, cached=True)
+        return True
 
-    def _pump(self) -> None:
+    def _pump(self, lane: _Lane) -> None:
         """Start calls, one of each batch in turn, while there are places and budget."""
-        while self._turn and len(self._tasks) < self._window:
-            batch = self._turn.popleft()
+        while lane.turn and len(lane.tasks) < lane.places:
+            batch = lane.turn.popleft()
             if not batch.pending:  # cancelled meanwhile
                 continue
-            if not self._start(batch.pending[0]):
-                self._turn.appendleft(batch)
+            if not self._start(batch.pending[0], lane):
+                lane.turn.appendleft(batch)
+                self._wait_for_budget()
                 return
             batch.pending.popleft()
             if batch.pending:
-                self._turn.append(batch)
+                lane.turn.append(batch)
 
-    def _start(self, call: Call) -> bool:
+    def _wait_for_budget(self) -> None:
+        if self._budget is None:
+            self._budget = asyncio.ensure_future(self._ledger.given_back())
+            self._budget.add_done_callback(self._go_on)
+
+    def _go_on(self, waiting: asyncio.Task[None]) -> None:
+        self._budget = None
+        if not waiting.cancelled():
+            self._pump_all()
+
+    def _pump_all(self) -> None:
+        for lane in self._lanes.values():
+            self._pump(lane)
+
+    def _start(self, call: Call, lane: _Lane) -> bool:
         """Ask, or settle the call otherwise; False if it has to wait for budget that open calls hold."""
         request = call.request
-        model = self._models[request.options.model]
-        if self._from_memo(call) or self._memo.join(call.key, call):
+        if self._from_memo(call) or (request.options.cache and self._memo.join(call.key, call)):
             return True
-        needed = request.input_tokens + request.options.max_tokens
-        if model.context_window is not None and needed > model.context_window:
-            room = f"{model.context_window:,} tokens less {request.options.max_tokens:,} for the reply"
-            message = f"about {request.input_tokens:,} tokens do not fit the model's {room}"
+        if isinstance(request, ChildRequest):
+            place = self._ledger.reserve_child()
+        elif message := self._too_long(request):
             call.batch.fail(call.index, "too_long", message, call=call)
             return True
-        place = self._ledger.reserve("sub", model.name, request.input_tokens, request.options.max_tokens)
+        else:
+            model = request.options.model
+            place = self._ledger.reserve("sub", model, request.input_tokens, request.options.max_tokens)
         if isinstance(place, Shortage):
-            if place.temporary and self._tasks:
+            if place.temporary:
                 return False
             call.batch.fail(call.index, "budget", place.message, call=call)
             return True
-        self._ask(call, model, place)
+        self._ask(call, place, lane)
         return True
 
-    def _ask(self, call: Call, model: Model, place: Reservation) -> None:
-        self._memo.begin(call.key)
-        task = asyncio.ensure_future(_complete(model, call.request))
-        self._tasks.add(task)
+    def _too_long(self, request: Request) -> str:
+        """Why it cannot fit the model's window; empty if it can, or the window is not known."""
+        window, reply = self._models[request.options.model].context_window, request.options.max_tokens
+        if window is None or request.input_tokens + reply <= window:
+            return ""
+        room = f"{window:,} tokens less {reply:,} for the reply"
+        return f"about {request.input_tokens:,} tokens do not fit the model's {room}"
+
+    def _ask(self, call: Call, place: Reservation, lane: _Lane) -> None:
+        if call.request.options.cache:
+            self._memo.begin(call.key)
+        task = asyncio.ensure_future(self._work(call, place))
+        lane.tasks.add(task)
         call.batch.running[call.index] = task
         # Settled in the callback and not in a coroutine: a task that is cancelled before its first
         # step runs no code of its own, and would leave its reservation open.
-        task.add_done_callback(partial(self._settle, call, place))
+        task.add_done_callback(partial(self._settle, call, place, lane))
 
-    def _settle(self, call: Call, place: Reservation, task: asyncio.Task[Completion]) -> None:
-        self._tasks.discard(task)
+    def _work(self, call: Call, place: Reservation) -> Coroutine[Any, Any, Reply]:
+        request = call.request
+        if isinstance(request, ChildRequest):
+            return self._spawns[call.batch](request, call.spent)
+        model = self._models[request.options.model]
+        if request.options.tools or request.options.shape:
+            return SubAgent(
+                request,
+                model,
+                place,
+                ledger=self._ledger,
+                spent=call.spent,
+                tools=self._tools,
+                max_turns=self._sub_max_turns,
+                on_tool=partial(_told_of_tool, call),
+            ).answer()
+        return _plain(request, model, place, call.spent)
+
+    def _settle(self, call: Call, place: Reservation, lane: _Lane, task: asyncio.Task[Reply]) -> None:
+        lane.tasks.discard(task)
         del call.batch.running[call.index]
+        if place.open:
+            # A child took nothing itself; anything else was never asked.
+            if call.spent.child:
+                place.settle(Tokens(), attempts=0)
+            else:
+                place.release()
         if task.cancelled():
-            self._cancelled(call, place, 0)
-        elif isinstance(error := task.exception(), _Cancelled):
-            self._cancelled(call, place, error.attempts)
-        elif error is not None:
-            self._failed(call, place, error)
+            self._cancelled(call)
+        elif (error := task.exception()) is not None:
+            self._failed(call, error)
         else:
-            self._succeeded(call, place, task.result())
-        self._pump()
+            self._succeeded(call, task.result())
+        self._pump_all()
 
-    def _succeeded(self, call: Call, place: Reservation, completion: Completion) -> None:
-        tokens = completion.tokens
-        place.settle(tokens, attempts=completion.attempts)
-        reply = {
-            "text": completion.text,
-            "model": completion.model,
-            "input_tokens": tokens.input,
-            "output_tokens": tokens.output,
-            "estimated": tokens.estimated,
-        }
-        call.batch.succeed(call, reply, cached=False, attempts=completion.attempts)
-        for waiter in self._memo.end(call.key, reply):
+    def _succeeded(self, call: Call, reply: Reply) -> None:
+        cache = call.request.options.cache
+        if cache and isinstance(call.request, Request):
+            self._cache.put(call.key, reply)
+        call.batch.succeed(call, reply, cached=False)
+        for waiter in self._memo.end(call.key, reply) if cache else ():
             if not waiter.batch.closed:
                 self._from_memo(waiter)
 
-    def _failed(self, call: Call, place: Reservation, error: BaseException) -> None:
-        if isinstance(error, ModelError):
-            kind, message, attempts = error.kind, str(error), error.attempts
+    def _failed(self, call: Call, error: BaseException) -> None:
+        text = ""
+        if isinstance(error, ModelError | CallFailed):
+            kind, message = error.kind, str(error)
+            text = error.text if isinstance(error, CallFailed) else ""
         else:
-            kind, message, attempts = "endpoint", f"internal error: {type(error).__name__}", 1
+            kind, message = "endpoint", f"internal error: {type(error).__name__}"
             context = {"message": "a model raised what is not a ModelError", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
-        place.fail(attempts=attempts)
-        call.batch.fail(call.index, kind, message, call=call, attempts=attempts)
-        for waiter in self._memo.end(call.key, None):
+        call.batch.fail(call.index, kind, message, text=text, call=call)
+        for waiter in self._memo.end(call.key, None) if call.request.options.cache else ():
             waiter.batch.fail(waiter.index, kind, message, call=waiter)
 
-    def _cancelled(self, call: Call, place: Reservation, attempts: int) -> None:
-        if attempts:
-            place.fail(attempts=attempts)
-        else:
-            place.release()
-        call.batch.fail(call.index, "cancelled", "the call was cancelled", call=call, attempts=attempts)
-        for waiter in self._memo.end(call.key, None):
+    def _cancelled(self, call: Call) -> None:
+        call.batch.fail(call.index, "cancelled", "the call was cancelled", call=call)
+        for waiter in self._memo.end(call.key, None) if call.request.options.cache else ():
             if not waiter.batch.closed:  # another batch still wants the reply
-                self._submit(waiter)
+                self.submit(waiter)
 
 
-class _Cancelled(Exception):
-    """A call was cancelled after `attempts` requests."""
-
-    def __init__(self, attempts: int) -> None:
-        self.attempts = attempts
-
-
-async def _complete(model: Model, request: Request) -> Completion:
-    """A cancelled task does not say how much it had done; one that failed does."""
+async def _plain(request: Request, model: Model, place: Reservation, spent: Spent) -> Reply:
+    """The hot path: one prompt, one request."""
     options = request.options
-    try:
-        return await model.complete(
-            request.messages, max_tokens=options.max_tokens, timeout=options.timeout, params=options.params
-        )
-    except asyncio.CancelledError as error:
-        raise _Cancelled(attempts_of(error)) from None
+    completion = await ask(
+        model,
+        request.messages,
+        place,
+        spent,
+        max_tokens=options.max_tokens,
+        timeout=options.timeout,
+        params=options.params,
+    )
+    return Reply(completion.text, completion.model)
+
+
+def _told_of_tool(call: Call, name: str, arguments: str, output: ToolOutput) -> None:
+    where = {"batch": call.batch.id, "index": call.index, "name": name, "arguments": arguments}
+    call.batch.emit("tool.completed", **where, output=output.text, failed=output.failed, seconds=output.seconds)

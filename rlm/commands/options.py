@@ -20,10 +20,12 @@ def _option(field: str, panel: str, *names: str, metavar: str | None = None) -> 
     return typer.Option(*names, help=option_help(field), rich_help_panel=panel, metavar=metavar, show_default=False)
 
 
-_MODELS, _LIMITS, _SANDBOX, _PROMPTS, _OUTPUT = "Models", "Limits", "Sandbox", "Prompts", "Output"
+_MODELS, _TREE, _LIMITS = "Models", "Recursion and tools", "Limits"
+_SANDBOX, _PROMPTS, _OUTPUT = "Sandbox", "Prompts", "Output"
 
 Model = Annotated[str | None, _option("model", _MODELS)]
 SubModel = Annotated[str | None, _option("sub_model", _MODELS)]
+Models = Annotated[str | None, _option("models", _MODELS, metavar="ROOT,CHILD,…")]
 BaseUrl = Annotated[str | None, _option("base_url", _MODELS, metavar="URL")]
 SubBaseUrl = Annotated[str | None, _option("sub_base_url", _MODELS, metavar="URL")]
 RootParams = Annotated[list[str] | None, _option("root_params", _MODELS, "--param", metavar="KEY=VALUE")]
@@ -35,6 +37,16 @@ SubContextWindow = Annotated[int | None, _option("sub_context_window", _MODELS, 
 SubMaxTokens = Annotated[int | None, _option("sub_max_tokens", _MODELS, metavar="TOKENS")]
 RequestTimeout = Annotated[float | None, _option("request_timeout", _MODELS, metavar="SECONDS")]
 Concurrency = Annotated[int | None, _option("concurrency", _MODELS, metavar="N")]
+
+Depth = Annotated[int | None, _option("depth", _TREE, metavar="N")]
+ChildConcurrency = Annotated[int | None, _option("child_concurrency", _TREE, metavar="N")]
+Tools = Annotated[list[str] | None, _option("tools", _TREE, "--tool", metavar="MODULE:FUNCTION")]
+Mcp = Annotated[list[str] | None, _option("mcp", _TREE, "--mcp", metavar="COMMAND|URL")]
+SubMaxTurns = Annotated[int | None, _option("sub_max_turns", _TREE, metavar="N")]
+Functions = Annotated[list[str] | None, _option("functions", _TREE, "--function", metavar="NAME=MODULE:FUNCTION")]
+AutoParallel = Annotated[bool | None, _option("auto_parallel", _TREE, "--auto-parallel/--no-auto-parallel")]
+Cache = Annotated[Path | None, _option("cache", _TREE, metavar="DIR")]
+CompactAt = Annotated[float | None, _option("compact_at", _TREE, metavar="SHARE")]
 
 MaxTurns = Annotated[int | None, _option("max_turns", _LIMITS, metavar="N")]
 MaxSubCalls = Annotated[int | None, _option("max_sub_calls", _LIMITS, metavar="N")]
@@ -79,9 +91,15 @@ def given(parameters: Mapping[str, Any], *own: str) -> dict[str, Any]:
     Raises `ConfigError` for a pair that is none.
     """
     settings = {name: value for name, value in parameters.items() if name not in own and _was_given(value)}
+    if parameters.get("auto_parallel") is False:  # it is on unless switched off
+        settings["auto_parallel"] = False
     for name, option in (("root_params", "--param"), ("sub_params", "--sub-param")):
         if name in settings:
             settings[name] = dict(_parameter(option, pair) for pair in settings[name])
+    if "functions" in settings:
+        settings["functions"] = dict(_function(pair) for pair in settings["functions"])
+    if "models" in settings:
+        settings["models"] = [name.strip() for name in settings["models"].split(",") if name.strip()]
     if "headers" in settings:
         settings["headers"] = dict(_header(line) for line in settings["headers"])
     if "allow_install" in settings:
@@ -105,6 +123,13 @@ def _parameter(option: str, pair: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+def _function(pair: str) -> tuple[str, str]:
+    name, equals, place = pair.partition("=")
+    if not name or not equals:
+        raise ConfigError(f"--function: {pair!r} is not NAME=MODULE:FUNCTION")
+    return name, place
 
 
 def _header(line: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from rlm import parts
 from rlm.commands.consent import TerminalConsent
 from rlm.commands.console import debug_traceback, print_answer, print_json, say, say_error
 from rlm.config import Settings
@@ -18,7 +19,6 @@ from rlm.display import Display, open_display
 from rlm.display.stream_json import StreamJson
 from rlm.errors import RLMError, UserError
 from rlm.events import Event, Sink
-from rlm.prices import PriceTable
 from rlm.result import Failure, RunResult, RunUsage
 from rlm.run import Run
 from rlm.trace.secrets import secrets_of
@@ -113,7 +113,7 @@ class _Session:
     def _open_display(self) -> Display:
         if self.output.stream_json:
             return StreamJson(sys.stdout.buffer, secrets=secrets_of(self.settings), on_gone=self._interrupt)
-        price = PriceTable(self.settings.prices).cost
+        price = parts.prices(self.settings).cost
         return open_display("none" if self.output.quiet else None, price=price)
 
     def _interrupt(self) -> None:

@@ -76,6 +76,8 @@ class LiveDisplay:
         if batches := list(progress.batches.values()):
             parts.append(_bars(batches[-SHOWN_BATCHES:]))
         status = f"  {progress.phase}, {duration(progress.elapsed)}; root {progress.root}; sub {progress.sub}"
+        if progress.children:
+            status += f"; {progress.children} children"
         if progress.spent:
             status += f"; cost ~{progress.spent:.4f}"
         parts.append(Text(cut(status, width), style="cyan"))

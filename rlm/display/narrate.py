@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from rlm.display.progress import Progress, Tally
+from rlm.display.progress import Progress, Tally, is_of_child
 from rlm.display.text import duration, first_lines, one_line, visible
 from rlm.events import Event
 
@@ -25,7 +25,7 @@ class Line(NamedTuple):
 
 def narrate(event: Event, progress: Progress) -> list[Line]:
     """What to say about `event`, which `progress` has seen already; often nothing."""
-    tell = _TELL.get(event["type"])
+    tell = (_TELL_OF_CHILD if is_of_child(event) else _TELL).get(event["type"])
     return tell(event, progress) if tell else []
 
 
@@ -64,6 +64,13 @@ def _root_completed(event: Event, _: Progress) -> list[Line]:
     return [] if event.get("code") else [Line("  a reply without code", "odd")]
 
 
+def _compaction_completed(event: Event, _: Progress) -> list[Line]:
+    if not event["done"]:
+        return [Line("note: older turns could not be summed up: an empty reply", "odd")]
+    before, after = event["tokens_before"], event["tokens_after"]
+    return [Line(f"  older turns summed up: about {before:,} tokens become {after:,}")]
+
+
 def _cell_started(event: Event, _: Progress) -> list[Line]:
     return [Line(f"  │ {line}") for line in first_lines(str(event["code"]), CODE_LINES, WIDTH)]
 
@@ -80,7 +87,17 @@ def _cell_completed(event: Event, _: Progress) -> list[Line]:
 
 def _batch_started(event: Event, progress: Progress) -> list[Line]:
     model = visible(str(event.get("model") or progress.sub_model))
-    return [Line(f"  batch: {event['size']:,} sub-calls to {model}")]
+    what = "children with" if event.get("kind") == "recursive" else "sub-calls to"
+    loop = f", ahead of the loop in line {event['loop']}" if event.get("loop") else ""
+    return [Line(f"  batch: {event['size']:,} {what} {model}{loop}")]
+
+
+def _child_completed(event: Event, _: Progress) -> list[Line]:
+    reason, name = str(event["stop_reason"]), visible(str(event["rollout"]))
+    end = "answered" if reason == "answered" else f"stopped: {reason}"
+    turns = f"{event['turns']} turn{'' if event['turns'] == 1 else 's'}"
+    tone: Tone = "quiet" if reason == "answered" else "odd"
+    return [Line(f"    child {name} {end}, {turns}, {duration(event['seconds'])}", tone)]
 
 
 def _batch_completed(event: Event, _: Progress) -> list[Line]:
@@ -113,6 +130,7 @@ _TELL: dict[str, Callable[[Event, Progress], list[Line]]] = {
     "kernel.restarted": _kernel_restarted,
     "turn.started": _turn_started,
     "root.completed": _root_completed,
+    "compaction.completed": _compaction_completed,
     "cell.started": _cell_started,
     "cell.completed": _cell_completed,
     "batch.started": _batch_started,
@@ -121,6 +139,12 @@ _TELL: dict[str, Callable[[Event, Progress], list[Line]]] = {
     "notice": _notice,
     "protocol.error": _protocol_error,
     "run.completed": _run_completed,
+}
+
+
+_TELL_OF_CHILD: dict[str, Callable[[Event, Progress], list[Line]]] = {
+    "child.completed": _child_completed,
+    "protocol.error": _protocol_error,
 }
 
 

@@ -24,6 +24,7 @@ class Batch:
     number: int
     size: int
     model: str = ""
+    recursive: bool = False
     done: int = 0
     failed: int = 0
 
@@ -70,6 +71,8 @@ class Progress:
     writing: str = ""
     """The end of what the root model is writing now."""
     batches: dict[Any, Batch] = field(default_factory=dict)
+    children: int = 0
+    """Child RLMs at work now, at any depth."""
     root: Tally = field(default_factory=Tally)
     sub: Tally = field(default_factory=Tally)
     spent: float | None = 0.0
@@ -81,6 +84,24 @@ class Progress:
         return time.monotonic() - self.started
 
     def update(self, event: Event) -> None:
+        if is_of_child(event):
+            self._of_child(event)
+        else:
+            self._of_root(event)
+
+    def _of_child(self, event: Event) -> None:
+        """Children show by their number, and in the totals."""
+        match event["type"]:
+            case "child.started":
+                self.children += 1
+            case "child.completed":
+                self.children -= 1
+            case "root.completed" | "compaction.completed":
+                self._count(self.sub, str(event.get("model") or self.sub_model), event)
+            case "call.completed" if not event.get("cached"):
+                self._count(self.sub, str(event.get("model") or self.sub_model), event)
+
+    def _of_root(self, event: Event) -> None:
         match event["type"]:
             case "run.started":
                 self.question = one_line(str(event["question"]), 400)
@@ -97,13 +118,16 @@ class Progress:
             case "root.completed":
                 self._count(self.root, str(event.get("model") or self.model), event)
                 self.phase, self.writing = "working", ""
+            case "compaction.completed":
+                self._count(self.root, self.model, event)
             case "cell.started":
                 self.phase = "the cell runs"
             case "cell.completed":
                 self.phase = "working"
             case "batch.started":
                 model = visible(str(event.get("model") or self.sub_model))
-                self.batches[event["batch"]] = Batch(len(self.batches) + 1, event["size"], model)
+                recursive = event.get("kind") == "recursive"
+                self.batches[event["batch"]] = Batch(len(self.batches) + 1, event["size"], model, recursive)
             case "call.completed":
                 self._call(event)
             case "batch.completed":
@@ -122,3 +146,8 @@ class Progress:
         tokens = Tokens(event.get("input_tokens") or 0, event.get("output_tokens") or 0)
         cost = self.price(model, tokens) if self.price and tokens.input + tokens.output else 0.0
         self.spent = None if self.spent is None or cost is None else self.spent + cost
+
+
+def is_of_child(event: Event) -> bool:
+    """Whether a rollout below the root says it."""
+    return "." in str(event.get("rollout", ""))

@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlm import threads
 from rlm.errors import SandboxError
-from rlm.kernels import engine, leases, threads
+from rlm.kernels import engine, leases
 from rlm.kernels.deaths import death_from_status
 from rlm.kernels.dockerstream import Demultiplexer
 from rlm.kernels.streams import CHUNK, StderrTail

@@ -27,11 +27,12 @@ class KernelMessages:
         self.key = secrets.token_hex(32)
         self._session = Session(key=self.key.encode(), check_pid=False)
 
-    def execute_request(self, code: str) -> tuple[str, bytes]:
+    def execute_request(self, code: str, said: str = "") -> tuple[str, bytes]:
         """The message id and the payload. `stop_on_error=False`: a cell is never skipped for an earlier one."""
         content = {
             # Lone surrogates, which no source file could hold, become `?`.
             "code": code.encode("utf-8", "replace").decode(),
+            "said": said.encode("utf-8", "replace").decode(),
             "silent": False,
             "store_history": True,
             "user_expressions": {},

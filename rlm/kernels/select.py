@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from rlm import threads
 from rlm.errors import SandboxUnavailable
-from rlm.kernels import engine, environment, guestcode, image, threads
+from rlm.kernels import engine, environment, guestcode, image
 from rlm.kernels.bwrap import BwrapLauncher, try_bwrap
 from rlm.kernels.docker import DockerLauncher
 from rlm.kernels.process import ProcessLauncher

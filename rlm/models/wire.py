@@ -27,6 +27,8 @@ class Dialect:
     """The name of the output cap; OpenAI's reasoning models want `max_completion_tokens`."""
     stream_usage: bool = True
     """Whether `stream_options` may ask for the usage of a stream."""
+    structured: bool = True
+    """Whether `response_format` may ask for a JSON Schema; who sends one must be content with any text."""
 
     def adapted(self, refusal: str) -> Dialect:
         """The dialect to try after a 400 or 422 that said `refusal`; this one if it teaches nothing."""
@@ -34,6 +36,8 @@ class Dialect:
             return replace(self, cap="max_completion_tokens")
         if self.stream_usage and ("stream_options" in refusal or "include_usage" in refusal):
             return replace(self, stream_usage=False)
+        if self.structured and ("response_format" in refusal or "json_schema" in refusal):
+            return replace(self, structured=False)
         return self
 
 
@@ -52,6 +56,8 @@ def encode_request(
     carry, become question marks.
     """
     body: dict[str, Any] = {**params, "model": model, "messages": messages}
+    if not dialect.structured:
+        body.pop("response_format", None)
     if max_tokens is not None and not any(cap in params for cap in _CAPS):
         body[dialect.cap] = max_tokens
     if stream:

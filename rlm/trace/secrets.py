@@ -10,14 +10,16 @@ _SECRET_NAMES = ("auth", "key", "token", "secret", "cookie", "password")
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
-    """The keys, and the values of headers that carry one by their name; for `TraceWriter` and `StreamJson`."""
+    """The keys, and values of headers and of MCP servers' environments that are one by their name; for traces."""
     return tuple(dict.fromkeys(value for value in _secrets(settings) if value))
 
 
 def _secrets(settings: Settings) -> Iterator[str]:
     yield settings.api_key.get_secret_value()
     yield settings.sub_key
-    for name, value in settings.headers.items():
+    # Servers of tools have headers and an environment of their own; a text names nothing of the kind.
+    others = [getattr(server, kind, {}) for server in settings.mcp for kind in ("headers", "env")]
+    for name, value in (pair for pairs in (settings.headers, *others) for pair in pairs.items()):
         if any(word in name.lower() for word in _SECRET_NAMES):
             yield value
             yield value.rpartition(" ")[2]  # the key of `Bearer …`, which an endpoint may quote alone

@@ -223,11 +223,13 @@ class Agent:
             self.read_guest(kernel)
 
     def connect(self, kernel: KernelLink) -> None:
-        """The kernel has bound its sockets (one byte), or died before it could (end of file)."""
-        bound = os.read(kernel.ready, 1)
+        """The kernel has bound its sockets (`1`), says why it cannot (any other text), or died (end of file)."""
+        word = os.read(kernel.ready, 4096)
         os.close(kernel.ready)
         kernel.ready = -1
-        if not bound:
+        if word != b"1":
+            if word:
+                self.send_control("failed", kernel=kernel.number, detail=word.decode("utf-8", "replace"))
             return
         zmq = self.zmq
         kernel.dealer = self.context.socket(zmq.DEALER)

@@ -17,12 +17,17 @@ MAX_CONTENT = 2 << 20
 """Characters of `content` that count: as JSON they take up to six bytes each, and have to fit a frame."""
 
 
-def as_text(content: object) -> tuple[str, str | None]:
-    """`content` as text, and a remark for the model if something had to be done to it."""
+def as_text(content: object, *, typed: bool = False) -> tuple[str, str | None]:
+    """`content` as text, and a remark for the model if something had to be done to it.
+
+    `typed`: data is asked for, so that what is no str counts as JSON.
+    """
     if isinstance(content, str):
         text, remark = str(content), None
     elif content is None:
         text, remark = "", None
+    elif typed and (data := _as_json(content)) is not None:
+        text, remark = data, None
     elif isinstance(content, (bool, int, float)):
         text, remark = str(content), None
     else:
@@ -36,6 +41,13 @@ def as_text(content: object) -> tuple[str, str | None]:
 def clean(text: str) -> str:
     """Without lone surrogates, which no file, terminal or endpoint could take."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _as_json(content: object) -> str | None:
+    try:
+        return json.dumps(content, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _describe(content: object) -> tuple[str, str]:
@@ -103,8 +115,11 @@ class AnswerDict(dict[str, Any]):
 class AnswerKeeper:
     """Owns the `answer` of one kernel: pushes it, mends it when a cell has broken it."""
 
-    def __init__(self, push: Callable[[dict[str, Any]], None], *, content: str = "", version: int = 0) -> None:
+    def __init__(
+        self, push: Callable[[dict[str, Any]], None], *, content: str = "", version: int = 0, typed: bool = False
+    ) -> None:
         self._push = push
+        self._typed = typed
         self._lock = threading.RLock()
         self._pushed: tuple[str, bool] = (content, False)
         self._pushed_at = 0.0
@@ -140,12 +155,12 @@ class AnswerKeeper:
         except BaseException:
             # An object whose truth raises (a numpy array does), whatever it raises, does not end a run.
             ready = False
-        return as_text(self.answer.get("content", ""))[0], ready
+        return as_text(self.answer.get("content", ""), typed=self._typed)[0], ready
 
     def settle(self, namespace: dict[str, Any]) -> list[str]:
         """After a cell: take over what was bound to `answer`, restore the dict, push. Returns remarks."""
         remarks = self._mend(namespace)
-        remark = as_text(self.answer.get("content", ""))[1]
+        remark = as_text(self.answer.get("content", ""), typed=self._typed)[1]
         if remark and remark != self._remarked:
             remarks.append(remark)
         self._remarked = remark

@@ -114,6 +114,13 @@ class Files(Mapping[str, Value]):
         """Where the file lies in the sandbox."""
         return Path(self._entry(path).path)
 
+    def path_of(self, value: object) -> str | None:
+        """Where the file lies whose text, as it was handed out and not a copy, this is; None if it is none."""
+        for path, kept in self._cache.items():
+            if kept is value:
+                return self._entries[path].path
+        return None
+
     def glob(self, pattern: str) -> list[str]:
         """The paths that match. `*`, `?` and `[…]` stay within one folder; `**/` stands for any folders or none."""
         matches = re.compile(_glob_to_regex(pattern)).fullmatch

@@ -10,11 +10,11 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from guest import textre
-from guest.calls import CallError, CallResult
 from guest.loopcheck import Refused, Survey
 from guest.purecalls import known
 from guest.purefunctions import source, surroundings
 from guest.purevalues import CHANGEABLE, SCALARS, SIZED, Doubtful, kind_of
+from guest.results import CallError, CallResult
 
 READABLE = SIZED | SCALARS | CHANGEABLE | {CallError, re.Pattern, textre.TextPattern}
 IN_RE = frozenset({"escape", "findall", "finditer", "fullmatch", "match", "search", "split", "sub"})

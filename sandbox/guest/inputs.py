@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,15 @@ class Loaded:
     """Remarks for the model, e.g. a `.json` file that is not JSON."""
     has_text: bool = False
     """Whether a `Text` is or may be found in it, so that cells need the `re` that takes one."""
+    str_max: int = 64 << 20
+    """Bytes of UTF-8 up to which a text is a str."""
+
+    def index(self) -> Iterator[None]:
+        """Index every `Text`, in short steps, so that forks made later need not."""
+        parts = self.context.values() if isinstance(self.context, dict) else [self.context]
+        for part in parts:
+            if isinstance(part, Text):
+                yield from part.source.index()
 
 
 def build(config: Mapping[str, Any] | None) -> object:
@@ -52,6 +61,7 @@ def load(config: Mapping[str, Any] | None) -> Loaded:
         return loaded
     if config["v"] != VERSION:
         raise ValueError(f"input configuration of version {config['v']}, not {VERSION}")
+    loaded.str_max = config["str_max"]
     built = {item["name"]: _value(item, config, loaded) for item in config["inputs"]}
     if built:
         loaded.context = next(iter(built.values())) if config["single"] else built

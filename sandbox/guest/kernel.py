@@ -13,8 +13,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
-import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -27,21 +25,14 @@ from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQInteractiveShell
 from traitlets.config import Config
 
-from guest import output, procs, textre
-from guest.ahead import Ahead
-from guest.answer import AnswerKeeper
-from guest.bridge import Bridge, BridgeClosed
-from guest.calls import CallError, CallResult, SubCallError, SubCalls
+from guest import contexts, textre
+from guest.contexts import Passed
 from guest.inputs import Loaded
 from guest.install import Installer, pip_line
-from guest.namespace import Namespace, make_exit
 from guest.reprs import CappedDisplay, CappedHook
+from guest.session import Guest
+from guest.text import Text
 from guest.tracebacks import describe_exception
-
-BEAT = 0.1
-"""Seconds between two looks at what the host should see while a cell runs."""
-LIVE = 1 << 15
-"""Characters of a running cell's output that the host gets before the cell ends."""
 
 
 class Shell(ZMQInteractiveShell):  # type: ignore[misc]
@@ -134,8 +125,13 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
             "execution_count": reply.get("execution_count", 0),
             "user_expressions": {},
             "payload": [],
-            "rlm": self.guest.report(code, failure, left=self.shell.left),
+            "rlm": self.guest.report(code, failure, left=self.shell.left, said=self._said()),
         }
+
+    def _said(self) -> str:
+        """What the model wrote around this cell's code, which the request carries."""
+        content = self.get_parent("shell").get("content") or {}
+        return str(content.get("said") or "")
 
     def pre_handler_hook(self) -> None:
         self.saved_sigint_handler = signal.signal(signal.SIGINT, self.on_sigint)
@@ -183,115 +179,6 @@ class App(IPKernelApp):  # type: ignore[misc]
     def init_gui_pylab(self) -> None: ...
 
 
-class Guest:
-    """The parts of one kernel, and what they do around each cell."""
-
-    def __init__(self, config: dict[str, Any], loaded: Loaded, bridge_fd: int) -> None:
-        self.capture = output.Capture()
-        self._streams: dict[str, Any] = {
-            "stdout": output.Stream(self.capture, 1, "<stdout>"),
-            "stderr": output.Stream(self.capture, 2, "<stderr>"),
-        }
-        self.bridge = Bridge(bridge_fd)
-        self.calls = SubCalls(self.bridge)
-        self.ahead = Ahead(self.calls, width=config.get("width", 256))
-        last = config.get("answer") or {}
-        self.keeper = AnswerKeeper(self.push_answer, content=last.get("content", ""), version=last.get("version", 0))
-        self.history: list[dict[str, Any]] = []
-        self.packages = str(config.get("packages_dir") or "")
-        tools = {
-            # Small models copy the preview into a variable of this name, and then search that.
-            "context": loaded.context,
-            "llm_query": self.calls.llm_query,
-            "llm_batch": self.calls.llm_batch,
-            "llm_query_batched": self.calls.llm_batch,
-            "CallError": CallError,
-            "CallResult": CallResult,
-            "SubCallError": SubCallError,
-            "history": self.history,
-            "exit": make_exit("exit"),
-            "quit": make_exit("quit"),
-        }
-        self.namespace = Namespace(tools)
-        self.namespace.values |= {"answer": self.keeper.answer}
-        self.remarks = list(loaded.notices)
-        """What the model is to be told with the next cell."""
-        self._started = 0.0
-        self._live = 0
-        self._oom_kills = procs.oom_kills() or 0
-
-    def start(self) -> None:
-        sys.stdout = sys.__stdout__ = self._streams["stdout"]  # type: ignore[misc]
-        sys.stderr = sys.__stderr__ = self._streams["stderr"]  # type: ignore[misc]
-        self.capture.start()
-        self.bridge.start()
-        threading.Thread(target=self._beat, name="beat", daemon=True).start()
-
-    def push_answer(self, state: dict[str, Any]) -> None:
-        try:
-            self.bridge.send({"op": "answer", "id": 0, **state})
-        except BridgeClosed as error:
-            self.capture.add(f"\n[answer could not be saved: {error}]\n")
-
-    def begin(self) -> None:
-        self._started = time.monotonic()
-        self._live = 0
-        self.capture.attach()
-
-    def _restore_streams(self) -> list[str]:
-        """A cell that dies halfway leaves its redirections behind, and later output would be lost."""
-        remarks = []
-        for name, stream in self._streams.items():
-            if getattr(sys, name) is not stream:
-                setattr(sys, name, stream)
-                remarks.append(f"`sys.{name}` was replaced; the original is back.")
-        return remarks
-
-    def report(self, code: str, failure: dict[str, str] | None, *, left: bool) -> dict[str, Any]:
-        """Everything about the cell that just ended."""
-        self.ahead.end_cell()
-        try:
-            remarks = self.remarks + self._restore_streams()
-            remarks += self.namespace.restore() + self.keeper.settle(self.namespace.values)
-            variables = self.namespace.changes()
-        except BaseException as error:
-            # Objects of the cell's own may raise anything from whatever is asked of them.
-            remarks, variables = [f"The namespace could not be read: {type(error).__name__}: {error}"[:500]], []
-        self.remarks = []
-        if left:
-            remarks.append("The cell left by SystemExit: it ended there; the kernel and its variables live on.")
-        kills, self._oom_kills = self._oom_kills, procs.oom_kills() or 0
-        if self._oom_kills > kills:
-            remarks.append("A child process was killed: the sandbox ran out of memory.")
-        whole = self.capture.take()
-        seconds = round(time.monotonic() - self._started, 3)
-        self.history.append({"code": code, "output": whole.text(), "error": failure, "seconds": seconds})
-        shown = whole.cut(output.SHOW)
-        content, ready = self.keeper.state()
-        return {
-            "output": shown.head,
-            "omitted": shown.omitted,
-            "output_tail": shown.tail,
-            "error": failure,
-            "variables": variables,
-            "notices": remarks,
-            "answer": {"content": content, "ready": ready, "version": self.keeper.version},
-        }
-
-    def _beat(self) -> None:
-        """Keep the host up to date while a cell runs: should it be killed, this is what remains of it."""
-        while True:
-            time.sleep(BEAT)
-            self.keeper.beat()
-            text = self.capture.peek_head(self._live, LIVE)
-            if text:
-                self._live += len(text)
-                try:
-                    self.bridge.send({"op": "output", "id": 0, "text": text})
-                except BridgeClosed:
-                    return
-
-
 def take_text_in_re(cells: dict[str, Any]) -> None:
     """`re` as cells see it, imported or not, accepts a `Text` too."""
     cells["re"] = textre.module
@@ -299,13 +186,31 @@ def take_text_in_re(cells: dict[str, Any]) -> None:
 
 
 def main(config: dict[str, Any], loaded: Loaded, *, bridge_fd: int, ready_fd: int) -> int:
-    """Serve until killed. `config` carries `endpoint`, `key`, `answer`; `ready_fd` gets a byte when bound."""
+    """Serve until killed. `ready_fd` gets `1` when the sockets are bound, else why they are not.
+
+    `config` is what the host said at boot, and of this kernel:
+
+        endpoint, key     where it listens, and the key of its messages
+        answer            {"content", "version"} that it goes on from
+        root              false in a child
+        typed             whether the answer is to be data
+        llm, deeper       whether it has sub-calls at all, and whether its rlm_query makes children: for the
+                          names and the looks of things only, since the host decides
+        context           in a child: the descriptor of its `context` (see `guest.contexts`), and
+        context_key       what it is known by
+    """
     work = config.get("work") or "/tmp"
     os.environ.setdefault("HOME", work)
     os.chdir(work)
     random.seed()
     log = os.dup(2)
-    guest = Guest(config, loaded, bridge_fd)
+    own = Passed(config.get("context", {"as": "input"}), config.get("context_key", "input"))
+    try:
+        context = contexts.load(own.descriptor, loaded.context, str_max=loaded.str_max)
+    except Exception as error:
+        os.write(ready_fd, f"the context could not be loaded: {type(error).__name__}: {error}"[:2000].encode())
+        return 1
+    guest = Guest(config, loaded, context, own, work=work, bridge_fd=bridge_fd)
     guest.start()
     settings = Config()
     settings.HistoryManager.enabled = False
@@ -323,7 +228,7 @@ def main(config: dict[str, Any], loaded: Loaded, *, bridge_fd: int, ready_fd: in
         if config.get("auto_parallel", True):
             guest.ahead.install(app.kernel.shell.ast_transformers)
         warnings.filterwarnings("ignore", message="To exit:")
-        if loaded.has_text:
+        if loaded.has_text or isinstance(context, Text):
             take_text_in_re(app.kernel.shell.user_ns)
     except BaseException:
         os.write(log, traceback.format_exc().encode())

@@ -18,7 +18,7 @@ READING = frozenset[str]().union(*METHODS.values()) | words(
     " isinf isnan loads log log10 log2 match search sqrt sub trunc"
 )
 """Names of methods, and of functions of modules, that are taken to change nothing."""
-FIELDS = words("usage model cached kind message path")
+FIELDS = words("usage model cached depth_limited ready stop_reason turns kind message path")
 CHANGING = words("add append appendleft extend insert update")
 """Methods by which a loop fills what it collects in."""
 EXPRESSIONS = (
@@ -65,8 +65,10 @@ class Refused(Exception):
 class Survey:
     """What a piece of code binds, changes and calls. Raises `Refused` for anything that it does not know."""
 
-    def __init__(self, *, function: bool = False) -> None:
+    def __init__(self, *, function: bool = False, passed_on: Iterable[ast.AST] = ()) -> None:
+        """The names in `passed_on` are handed to our own code as they are: whatever they stand for does nothing."""
         self._more = IN_FUNCTIONS if function else ()
+        self._passed_on = frozenset(map(id, passed_on))
         self.targets: set[str] = set()
         self.assigned: set[str] = set()
         self.augmented: set[str] = set()
@@ -101,7 +103,7 @@ class Survey:
             if isinstance(each, ast.Call):
                 self._call(each)
             elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load):
-                self.read.add(each.id)
+                self.read |= set() if id(each) in self._passed_on else {each.id}
             elif isinstance(each, ast.Attribute) and each.attr not in FIELDS | READING:
                 raise Refused(f".{each.attr}")
             elif isinstance(each, ast.comprehension):

@@ -86,7 +86,8 @@ class Rewriter(ast.NodeTransformer):
         its_query = _the_query(node)
         assert its_query is not None
         path = list(path_to(node, its_query))
-        survey = Survey()
+        schema = [each.value for each in its_query.keywords if each.arg == "schema"]
+        survey = Survey(passed_on=[part for each in schema for part in ast.walk(each)])
         try:
             sound = (
                 _survey_for(survey, node, path) if isinstance(node, ast.For) else _survey_clauses(survey, node, path)

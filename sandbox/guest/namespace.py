@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -47,6 +47,10 @@ class Namespace:
         self._tools["SHOW_VARS"] = self.values["SHOW_VARS"]
         self._seen: dict[str, tuple[int, str]] = {}
         self._hidden: frozenset[str] = frozenset()
+
+    def keep(self, names: Iterable[str]) -> None:
+        """What is there under these names is ours too: it is put back where a cell takes it away."""
+        self._tools.update({name: self.values[name] for name in names if name in self.values})
 
     def adopt(self, values: dict[str, Any]) -> None:
         """Live in the shell's dict; what is there before the first cell is not the user's."""

@@ -15,9 +15,9 @@ from json import dumps, loads
 from types import ModuleType
 from typing import Any
 
-from guest.calls import CallError, CallResult
 from guest.files import Files
 from guest.purevalues import COLLECTIONS, MAPPINGS, SCALARS, SIZED, TEXTS, Caution, Doubtful, Lazy, kind_of, views_files
+from guest.results import CallError, CallResult
 from guest.text import Text
 
 MAX_WIDTH = 100_000
@@ -46,7 +46,10 @@ METHODS: dict[type, frozenset[str]] = {
 }
 METHODS[frozenset] = METHODS[set]
 
-_FIELDS = {CallResult: words("model usage cached"), CallError: words("kind message")}
+_FIELDS = {
+    CallResult: words("model usage cached depth_limited ready stop_reason turns"),
+    CallError: words("kind message text"),
+}
 CLASSES = (str, bytes, int, float, bool, list, tuple, dict, set, frozenset, type(None), CallError, CallResult)
 Call = Callable[..., Any]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Va
 from typing import Any
 
 from guest.answer import AnswerDict
-from guest.calls import CallError, CallResult
 from guest.files import Files
+from guest.results import CallError, CallResult
 from guest.text import Text
 
 MAX_STEPS = 100_000

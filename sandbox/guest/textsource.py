@@ -18,6 +18,8 @@ BLOCK = 64 << 10
 """Bytes between two entries of the index."""
 STRIDE = 1 << 20
 """Bytes that are copied out of the map at once."""
+STEP = 16 << 20
+"""Bytes of one step of indexing: some milliseconds."""
 
 _new_decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -63,6 +65,16 @@ class Source:
     def ascii(self) -> bool:
         """Whether every byte is ASCII, so that characters and bytes count alike. The first call reads all."""
         return self._is_plain(self.size)
+
+    def index(self) -> Iterator[None]:
+        """Learn where all characters lie, one short step at a time."""
+        for end in range(STEP, self.size + STEP, STEP):
+            if not self._is_plain(min(end, self.size)):
+                break
+            yield
+        while self._plain_ended and self._bytes[-1] < self.size:
+            self._extend(bytes_=min(self._bytes[-1] + STEP, self.size))
+            yield
 
     def byte_of(self, char: int) -> int:
         """The byte at which character `char` begins; `size` for the end of the text or beyond."""

@@ -7,6 +7,11 @@ descriptor, and the agent's pid:
     boot  {"config"}                          -> ready | failed {"detail"}
     fork  {"kernel", "endpoint", "key", …} + [bridge, ready] fds   -> forked {"kernel", "pid"}
                                               -> exited {"kernel", "status"} when it ends
+
+Where a fork cannot be had (it may need more memory than may be promised), or with `"fresh_kernels": true`
+in the configuration, a kernel is a fresh process that builds `context` itself: `zygote.py --fresh`.
+
+With `"children": true` it indexes the input while it has nothing else to do, for forks made later.
 """
 
 from __future__ import annotations
@@ -23,9 +28,16 @@ import select
 import signal
 import socket
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from guest import procs
+
+ROOT_OOM_SCORE, CHILD_OOM_SCORE = 100, 1000
+"""Out of 1000; the agent and the zygote have 0."""
+
+
+_DONE = object()
 
 
 class Zygote:
@@ -34,6 +46,8 @@ class Zygote:
         self.kernels: dict[int, int] = {}
         self.config: dict[str, Any] = {}
         self.loaded: Any = None
+        self.indexing: Iterator[None] = iter(())
+        """What is still to be learned of the input, while nothing else is to be done."""
         self.broken = ""
         """Why no kernel can be had, if the imports failed."""
         self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -43,7 +57,8 @@ class Zygote:
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
         self.preload()
         while True:
-            readable, _, _ = select.select([self.agent.fileno(), self.wake_read], [], [])
+            timeout = 0 if next(self.indexing, _DONE) is not _DONE else None
+            readable, _, _ = select.select([self.agent.fileno(), self.wake_read], [], [], timeout)
             if self.wake_read in readable:
                 os.read(self.wake_read, 4096)
                 self.reap()
@@ -80,31 +95,54 @@ class Zygote:
         except BaseException:
             self.tell("failed", detail=traceback.format_exc()[-4000:])
             return
+        if config.get("children"):
+            self.indexing = self.loaded.index()
         gc.collect()
         gc.freeze()
         self.tell("ready")
 
     def fork(self, request: dict[str, Any], fds: list[int]) -> None:
-        zygote = os.getpid()
         try:
-            pid = os.fork()
+            pid = self.start_kernel(request, fds)
         except OSError as error:
+            self.tell("failed", kernel=request["kernel"], detail=f"no process could be started: {error}")
+            self.tell("exited", kernel=request["kernel"], status=0)
+            return
+        finally:
             for fd in fds:
                 os.close(fd)
-            self.tell("exited", kernel=request["kernel"], status=0, detail=str(error))
-            return
-        if pid == 0:
-            procs.die_with_parent(zygote)
-            self.become_kernel(request, fds)
-        for fd in fds:
-            os.close(fd)
         self.kernels[pid] = request["kernel"]
         self.tell("forked", kernel=request["kernel"], pid=pid)
 
-    def become_kernel(self, request: dict[str, Any], fds: list[int]) -> None:
+    def start_kernel(self, request: dict[str, Any], fds: list[int]) -> int:
+        """The pid of a new kernel; in a fork, never returns."""
+        zygote = os.getpid()
+        if self.config.get("fresh_kernels"):
+            return self.spawn_kernel(request, fds)
+        try:
+            pid = os.fork()
+        except OSError:
+            return self.spawn_kernel(request, fds)
+        if pid == 0:
+            self.become_kernel(request, fds, zygote)
+        return pid
+
+    def spawn_kernel(self, request: dict[str, Any], fds: list[int]) -> int:
+        """A kernel that shares nothing with this process: not even a copy of its page tables is made."""
+        with os.fdopen(os.memfd_create("request"), "w+b") as memory:
+            memory.write(json.dumps({**self.config, **request}).encode())
+            memory.flush()
+            for fd in (memory.fileno(), *fds):
+                os.set_inheritable(fd, True)
+            numbers = [str(number) for number in (memory.fileno(), *fds, os.getpid())]
+            program = [sys.executable, "-P", "-s", "-B", os.path.abspath(__file__), "--fresh", *numbers]
+            return os.posix_spawn(sys.executable, program, os.environ, setsid=True)
+
+    def become_kernel(self, request: dict[str, Any], fds: list[int], zygote: int) -> None:
         """In the child: leave everything of the zygote behind, and never return."""
         status = 1
         try:
+            procs.die_with_parent(zygote)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self.agent.close()
@@ -112,10 +150,7 @@ class Zygote:
             os.close(self.wake_write)
             os.setsid()
             procs.set_dumpable(True)
-            procs.raise_oom_score(500)
-            from guest import kernel
-
-            status = kernel.main({**self.config, **request}, self.loaded, bridge_fd=fds[0], ready_fd=fds[1])
+            status = run_kernel({**self.config, **request}, self.loaded, fds)
         except BaseException:
             os.write(2, traceback.format_exc().encode())
         finally:
@@ -136,7 +171,31 @@ class Zygote:
         self.agent.send(json.dumps({"op": op, **fields}).encode())
 
 
-if __name__ == "__main__":
+def run_kernel(config: dict[str, Any], loaded: Any, fds: list[int]) -> int:
+    """Serve as a kernel until killed. Should memory run out, a child kernel goes first, then the root's."""
+    procs.raise_oom_score(ROOT_OOM_SCORE if config["root"] else CHILD_OOM_SCORE)
+    from guest import kernel
+
+    return kernel.main(config, loaded, bridge_fd=fds[0], ready_fd=fds[1])
+
+
+def fresh_kernel(request_fd: int, bridge_fd: int, ready_fd: int, zygote: int) -> int:
+    """The process of a kernel that is no fork: it imports and builds everything itself."""
+    procs.die_with_parent(zygote)
+    for fd in (request_fd, bridge_fd, ready_fd):
+        os.set_inheritable(fd, False)
+    with os.fdopen(request_fd, "rb") as memory:
+        memory.seek(0)
+        config = json.loads(memory.read())
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    from guest import inputs
+
+    return run_kernel(config, inputs.load(config.get("input")), [bridge_fd, ready_fd])
+
+
+if __name__ == "__main__" and sys.argv[1] == "--fresh":
+    os._exit(fresh_kernel(*map(int, sys.argv[2:])))
+elif __name__ == "__main__":
     procs.die_with_parent(int(sys.argv[2]))
     procs.set_dumpable(False)
     Zygote(socket.socket(fileno=int(sys.argv[1]))).run()

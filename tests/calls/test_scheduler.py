@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from rlm.budget import Ledger, Limits
+from rlm.calls.caller import Caller, Place
 from rlm.calls.free import FREE_EVENTS
+from rlm.calls.options import Defaults
 from rlm.calls.scheduler import Scheduler
 from rlm.models import ChatModel, RetryPolicy
 from rlm.protocols import Item
@@ -29,7 +31,9 @@ class Bench:
         self.ledger = Ledger(limits or Limits())
         self.events: list[dict[str, Any]] = []
         self.order: list[str] = []
-        self.scheduler = Scheduler({"sub": self.model}, self.ledger, emit=self.emit, flush=self.flush, **options)
+        defaults = Defaults(("sub",), options.pop("system", ""), options.pop("max_tokens", 4096), 600.0)
+        self.scheduler = Scheduler({"sub": self.model}, self.ledger, flush=self.flush, **options)
+        self.caller = Caller(self.scheduler, Place(depth=0), defaults, emit=self.emit)
 
     def emit(self, type_: str, /, **fields: Any) -> None:
         self.events.append({"type": type_, **fields})
@@ -55,7 +59,7 @@ class Bench:
                 results[index] = outcome
                 self.order.append(f"delivered {index}")
 
-        return self.scheduler.open_batch(size, options, deliver), results
+        return self.caller.open_batch(size, options, deliver), results
 
 
 @pytest.fixture
@@ -194,7 +198,7 @@ async def test_equal_prompts_are_asked_apart_unless_deduped(bench: Callable[...,
     make = bench(delay=0.05)
     await make.ask(["same"] * 5)
     assert make.server.request_count == 5
-    make.scheduler.begin_cell()
+    make.caller.begin_cell()
     results = await make.ask(["other"] * 5, dedupe=True)
     assert make.server.request_count == 6
     assert sorted(result["cached"] for result in results) == [False, True, True, True, True]
@@ -205,7 +209,7 @@ async def test_the_same_cell_again_costs_nothing(bench: Callable[..., Bench]) ->
     numbers = iter(range(100))
     make = bench({"sub": lambda request: str(next(numbers))})
     first = await make.ask(["vote"] * 3)
-    make.scheduler.begin_cell()
+    make.caller.begin_cell()
     again = await make.ask(["vote"] * 3)
     assert [result["text"] for result in again] == [result["text"] for result in first]
     assert {result["cached"] for result in again} == {True}
@@ -218,7 +222,7 @@ async def test_the_same_cell_again_costs_nothing(bench: Callable[..., Bench]) ->
 async def test_an_error_is_not_remembered(bench: Callable[..., Bench]) -> None:
     make = bench({"sub": [Fault.http(400), "now it works"]})
     assert "error" in (await make.ask(["q"]))[0]
-    make.scheduler.begin_cell()
+    make.caller.begin_cell()
     assert (await make.ask(["q"]))[0]["text"] == "now it works"
 
 
@@ -264,7 +268,7 @@ async def test_cancel_keeps_what_arrived_and_answers_for_the_rest(bench: Callabl
     assert time.monotonic() - begun < 1
     assert [results[i].get("text") for i in range(3)] == ["quick"] * 3
     assert {results[i]["error"]["kind"] for i in range(3, 30)} == {"cancelled"}
-    make.scheduler.begin_cell()
+    make.caller.begin_cell()
     assert (await make.ask(["quick 0"]))[0]["cached"] is True
 
 
@@ -345,14 +349,14 @@ async def test_what_costs_nothing_is_recorded_in_measure_only(bench: Callable[..
     (paid,) = (event for event in make.events if event["type"] == "call.completed")
     assert (paid["prompt"], paid["text"]) == (long, f"<{long}>")
     for _ in range(3 * FREE_EVENTS // 100):
-        make.scheduler._memo.begin_cell()
+        make.caller._occurrences.begin_cell()
         results = await make.ask([long] + ["no budget"] * 99)
         assert results[0]["cached"]
         assert {result["error"]["kind"] for result in results[1:]} == {"budget"}
     free = make.events[3:]
     assert len(free) <= FREE_EVENTS + 200
     assert sum(len(repr(event)) for event in free) < 400 * len(free)
-    make.scheduler.begin_cell()
+    make.caller.begin_cell()
     make.events.clear()
     await make.ask([long])
     assert [event["type"] for event in make.events] == ["batch.started", "call.completed", "batch.completed"]

@@ -105,6 +105,10 @@ def test_an_error_never_shows_a_key(load) -> None:
         'prompt = "../outside.md"',
         'tips = "/etc/passwd"',
         'tips = "link"',
+        'tools = ["evil:run"]',
+        'mcp = ["sh -c evil"]',
+        'cache = "poisoned"',
+        'functions = {f = "evil:run"}',
     ],
 )
 def test_a_hostile_project_cannot_redirect_weaken_or_read(load, line: str) -> None:
@@ -120,6 +124,23 @@ def test_a_project_may_set_the_rest_and_name_its_own_files(load) -> None:
     assert (settings.model, settings.sandbox, settings.max_turns) == ("m", "docker", 3)
     assert settings.tips == str(load.project / "tips.md")
     assert load(toml='tips = "look at the index first"').tips == "look at the index first"
+
+
+def test_models_by_depth_and_the_two_exclude_each_other_in_one_layer_and_hide_each_other_across(load) -> None:
+    assert load({"models": ["a", "b"]}, own='model = "x"\nsub_model = "y"').model_names == ["a", "b"]
+    assert load({"model": "x"}, own='models = ["a", "b"]').model_names == ["x"]
+    with pytest.raises(ConfigError, match="either models"):
+        load({"models": ["a"], "model": "x"})
+
+
+def test_models_and_places_by_depth() -> None:
+    settings = Settings(models=("a", "b", "c"), depth=4)
+    assert [settings.model_at(depth) for depth in range(6)] == ["a", "b", "c", "c", "c", "c"]
+    assert settings.child_places == (5, 5, 5)
+    assert Settings(model="m", depth=3, child_concurrency=1).child_places == (1, 1)
+    assert Settings(model="m").child_places == Settings(model="m", depth=0).child_places == ()
+    assert Settings(model="m", sub_model="s", depth=2).model_names == ["m", "s"]
+    assert Settings(model="m", sub_model="s", depth=0).model_names == ["m"]
 
 
 def test_the_root_key_stays_with_its_endpoint() -> None:

@@ -183,6 +183,26 @@ for c in chunks:
 # messages
 r = [llm_query([{'role': 'user', 'content': c}], temperature=0.5) for c in chunks]
 
+# a schema as JSON
+r = [llm_query(c, schema={'type': 'object', 'properties': {'n': {'type': 'integer'}}}) for c in chunks]
+
+# a schema as types
+from typing import Literal
+r = [llm_query(c, schema={'a': list[str], 'b': int | None, 'c': Literal['x', 'y']}) for c in chunks]
+
+# a schema as a class
+from dataclasses import dataclass
+@dataclass
+class Verdict:
+    n: int
+r = [llm_query(c, schema=Verdict) for c in chunks]
+
+# a schema of nothing but null
+r = [llm_query(c, schema=type_of_none) for c in chunks]
+
+# other options
+r = [llm_query(c, cache=False, tools=False, dedupe=True) for c in chunks]
+
 # a keyword
 r = [llm_query(prompt=c, model='m') for c in chunks]
 
@@ -210,7 +230,7 @@ r = [llm_query(c) for c in [item.text for item in items]]
 
 @pytest.mark.parametrize("name", AHEAD)
 def test_calls_are_made_ahead(name):
-    fast, slow = both(WORLD, AHEAD[name])
+    fast, slow = both(WORLD, AHEAD[name], type_of_none=type(None))
     assert slow.error is None
     assert slow.bridge.most == 1
     assert fast.bridge.most == len(fast.asked) == 10
@@ -401,6 +421,12 @@ r = list(llm_query(c) for c in chunks)
 
 # strict
 r = [llm_query(c, strict=True) for c in chunks]
+
+# the schemas differ
+r = [llm_query(c, schema=int if i % 2 else str) for i, c in enumerate(chunks)]
+
+# images
+r = [llm_query(c, images=[b'x']) for c in chunks]
 
 # the options differ
 r = [llm_query(c, max_tokens=i + 1) for i, c in enumerate(chunks)]
@@ -643,6 +669,19 @@ def test_wrong_options_are_told_as_ever(option):
     assert fast.bridge.sent == []
 
 
+@pytest.mark.parametrize("error", ["ValueError", "RuntimeError"])
+def test_a_class_that_takes_no_part_of_the_data_says_so_in_its_place(error):
+    code = (
+        "from dataclasses import dataclass\n"
+        "@dataclass\nclass Length:\n    n: int\n"
+        f"    def __post_init__(self):\n        if self.n == 4:\n            raise {error}('not four')\n"
+        "for i in range(10):\n    out.append(llm_query('x' * i, schema=Length))"
+    )
+    fast, slow = both(WORLD, code)
+    assert (slow.error is None) == (error == "ValueError")
+    assert fast.bridge.most == 10
+
+
 def test_a_refused_batch_is_refused_in_the_first_call():
     fast, slow = both(WORLD, "for c in chunks:\n    out.append(llm_query(c, model='unknown'))")
     assert slow.error is not None
@@ -820,7 +859,7 @@ def test_a_loop_within_its_own_call_comes_out_the_same():
 def test_our_own_mistakes_are_not_the_cells(monkeypatch):
     from guest import ahead, lookahead, loopsim
 
-    for module, name in ((ahead, "Simulation"), (loopsim.Simulation, "asks"), (lookahead, "_mark")):
+    for module, name in ((ahead, "Simulation"), (loopsim.Simulation, "asks"), (lookahead, "mark_prompt")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, lambda *_: 1 / 0)
             fast, _ = both(WORLD, AHEAD["append"])

@@ -10,10 +10,10 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from guest.calls import CallError, CallResult
 from guest.files import Entry, Files
 from guest.pure import Evaluator
 from guest.purevalues import Caution, Doubtful, Lazy, Scope
+from guest.results import CallError, CallResult
 from guest.text import Text
 from hypothesis import HealthCheck, given, settings
 

@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # What an application may well have beside its own code. None of it may be taken for ours.
 DECOYS = {
-    "prompts/sub.md": "DECOY",
+    "prompts/repeated.md": "DECOY",
     "prompts/__init__.py": "raise SystemExit('the prompts of the application')",
     "sandbox/seccomp.json": "DECOY",
     "sandbox/__init__.py": "raise SystemExit('the sandbox of the application')",
     "sandbox/guest/__init__.py": "raise SystemExit('the guest of the application')",
-    "_prompts/sub.md": "DECOY",
+    "_prompts/repeated.md": "DECOY",
     "cli.py": "raise SystemExit('the command line of the application')",
 }
 
@@ -95,7 +95,7 @@ import json, rlm
 from rlm.assets import asset_dir
 from rlm.kernels.pins import locked_versions
 from rlm.prompts import render
-print(json.dumps([rlm.__file__, str(asset_dir("sandbox")), str(asset_dir("prompts")), render("sub"),
+print(json.dumps([rlm.__file__, str(asset_dir("sandbox")), str(asset_dir("prompts")), render("repeated"),
                   "ipykernel" in locked_versions()]))
 """
     package, sandbox, prompts, text, locked = json.loads(
@@ -104,7 +104,7 @@ print(json.dumps([rlm.__file__, str(asset_dir("sandbox")), str(asset_dir("prompt
     assert package == str(unpacked / "rlm" / "__init__.py")
     assert sandbox == str(unpacked / "rlm" / "_sandbox")
     assert prompts == str(unpacked / "rlm" / "_prompts")
-    assert text == (ROOT / "prompts" / "sub.md").read_text(encoding="utf-8").strip()
+    assert text == (ROOT / "prompts" / "repeated.md").read_text(encoding="utf-8").strip()
     assert locked
 
 

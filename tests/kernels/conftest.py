@@ -16,6 +16,7 @@ from rlm.kernels import environment
 from rlm.kernels.bwrap import BwrapLauncher
 from rlm.kernels.docker import DockerLauncher
 from rlm.kernels.process import ProcessLauncher
+from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.session import KernelSession
 from rlm.protocols import Answer, Deliver, Launcher, SandboxSpec
 
@@ -69,11 +70,15 @@ class Rig:
     """A kernel with an echo for a sub-LLM, and all that it told the host."""
 
     kernel: KernelSession
+    sandbox: SandboxSession
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     batches: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
     open: list[EchoBatch] = field(default_factory=list)
     delay: float = 0.0
+
+    def new_kernel(self, **options: Any) -> KernelSession:
+        return KernelSession(self.sandbox, subcalls=self, emit=self.emit, **options)
 
     def open_batch(self, size: int, options: Mapping[str, Any], deliver: Deliver) -> EchoBatch:
         if options.get("model") == "unknown":
@@ -111,18 +116,14 @@ MakeRig = Callable[..., Any]
 @contextlib.asynccontextmanager
 async def rigs(request: pytest.FixtureRequest) -> AsyncIterator[MakeRig]:
     """`await make(sandbox, **spec)` starts a kernel; all are ended at the end."""
-    kernels: list[KernelSession] = []
+    started: list[Rig] = []
 
     async def make(sandbox: str, **spec: Any) -> Rig:
-        rig = Rig(kernel=None)  # type: ignore[arg-type]
-        rig.kernel = KernelSession(
-            make_launcher(sandbox, request),
-            SandboxSpec(run_id="conformance", **spec),
-            subcalls=rig,
-            emit=rig.emit,
-            on_answer=rig.answers.append,
-        )
-        kernels.append(rig.kernel)
+        rig = Rig(kernel=None, sandbox=None)  # type: ignore[arg-type]
+        spec = SandboxSpec(run_id="conformance", **spec)  # type: ignore[assignment]
+        rig.sandbox = SandboxSession(make_launcher(sandbox, request), spec, emit=rig.emit)  # type: ignore[arg-type]
+        rig.kernel = rig.new_kernel(on_answer=rig.answers.append)
+        started.append(rig)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="the process sandbox has no wall")
             await rig.kernel.start()
@@ -131,8 +132,9 @@ async def rigs(request: pytest.FixtureRequest) -> AsyncIterator[MakeRig]:
     try:
         yield make
     finally:
-        for kernel in kernels:
-            await kernel.aclose()
+        for rig in started:
+            await rig.kernel.aclose()
+            await rig.sandbox.aclose()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

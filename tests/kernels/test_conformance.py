@@ -340,12 +340,14 @@ import asyncio, sys, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
 from rlm.kernels.process import ProcessLauncher
+from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.session import KernelSession
 from rlm.protocols import SandboxSpec
 
 async def main():
     launcher = ProcessLauncher(python=Path(sys.argv[1]), site=Path(sys.argv[2]))
-    kernel = KernelSession(launcher, SandboxSpec(run_id="x"), subcalls=None, emit=lambda *a, **k: None)
+    sandbox = SandboxSession(launcher, SandboxSpec(run_id="x"), emit=lambda *a, **k: None)
+    kernel = KernelSession(sandbox, subcalls=None, emit=lambda *a, **k: None)
     await kernel.start()
     print((await kernel.execute("import os; print(os.getpid(), os.getppid())")).output, flush=True)
     await kernel.execute("while True: pass")

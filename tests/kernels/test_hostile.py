@@ -9,7 +9,7 @@ import time
 import pytest
 
 from rlm.errors import SandboxError
-from rlm.kernels import root, session
+from rlm.kernels import forked, session
 from tests.kernels.conftest import WALLED
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -93,7 +93,7 @@ async def test_a_forged_reply_does_not_let_a_cell_run_on_for_ever(rig):
 async def test_a_flood_of_replies_ends_the_kernel_and_is_noted_within_bounds(rig, flood):
     result = await rig.run(TAMPER + f"for _ in range(5000): {flood}")
     assert (result.status, result.death.reason) == ("died", "killed")
-    assert len(rig.happened("protocol.error")) <= root.MAX_STRAYS
+    assert len(rig.happened("protocol.error")) <= forked.MAX_STRAYS
     assert await rig.text("1 + 1") == "2"
 
 

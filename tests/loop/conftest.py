@@ -20,6 +20,7 @@ class LocalKernel:
     def __init__(self, on_answer: Callable[[Answer], None] | None = None) -> None:
         self.started = self.closed = False
         self.cells: list[str] = []
+        self.said: list[str] = []
         self.timeouts: list[float | None] = []
         self.cancelled = self.interrupted = 0
         self._interrupt = asyncio.Event()
@@ -43,11 +44,12 @@ class LocalKernel:
         await asyncio.sleep(0.01)
         self.started = True
 
-    async def execute(self, code: str, *, timeout: float | None = None) -> CellResult:
+    async def execute(self, code: str, *, timeout: float | None = None, said: str = "") -> CellResult:
         assert self.started
         if self._dead:
             self._fresh({"content": self.names["answer"]["content"], "ready": False})
         self.cells.append(code)
+        self.said.append(said)
         self.timeouts.append(timeout)
         before, out, error = dict(self.names), io.StringIO(), None
         with contextlib.redirect_stdout(out):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from rlm.protocols import Tokens
 
 PRICES = PriceTable({"m": Price(input=1.0, output=4.0, cached_input=0.1)})
 SMALL = st.integers(0, 300)
+OWNERS = st.sampled_from([None, "root", "child"])
 
 
 class Books(RuleBasedStateMachine):
@@ -30,12 +33,14 @@ class Books(RuleBasedStateMachine):
         self.open: dict[int, int] = {}
         self.started_subs = 0
 
-    @rule(target=opened, kind=st.sampled_from(["root", "sub"]), size=SMALL, cap=SMALL, last=st.booleans())
-    def reserve(self, kind, size: int, cap: int, last: bool):
-        place = self.ledger.reserve(kind, "m", size, cap, last=last)
+    @rule(
+        target=opened, kind=st.sampled_from(["root", "sub"]), size=SMALL, cap=SMALL, last=OWNERS, counted=st.booleans()
+    )
+    def reserve(self, kind, size: int, cap: int, last: str | None, counted: bool):
+        place = self.ledger.reserve(kind, "m", size, cap, last=last, counted=None if counted else False)
         if isinstance(place, Shortage):
             return None
-        self.started_subs += kind == "sub"
+        self.started_subs += place.counted
         self.open[id(place)] = size + cap
         return place, size, cap
 
@@ -57,12 +62,23 @@ class Books(RuleBasedStateMachine):
     def release(self, entry) -> None:
         if entry:
             entry[0].release()
-            self.started_subs -= entry[0].kind == "sub"
+            self.started_subs -= entry[0].counted
             self._ended(entry[0], Tokens(), 0)
 
-    @rule(size=SMALL, output=SMALL)
-    def set_aside(self, size: int, output: int) -> None:
-        self.ledger.set_aside("m", size, output)
+    @rule(owner=st.sampled_from(["root", "child"]), size=SMALL, output=SMALL)
+    def set_aside(self, owner: str, size: int, output: int) -> None:
+        self.ledger.set_aside(owner, "m", size, output)
+
+    @rule(owner=st.sampled_from(["root", "child"]))
+    def drop_aside(self, owner: str) -> None:
+        self.ledger.drop_aside(owner)
+
+    @rule()
+    def start_a_child(self) -> None:
+        place = self.ledger.reserve_child()
+        if isinstance(place, Reservation):
+            self.started_subs += 1
+            place.settle(Tokens(), attempts=0)
 
     def _ended(self, place: Reservation, tokens: Tokens, attempts: int) -> None:
         del self.open[id(place)]
@@ -90,12 +106,35 @@ TestBooks = Books.TestCase
 
 def test_the_last_turn_keeps_its_reserve() -> None:
     ledger = Ledger(Limits(max_tokens=1000))
-    ledger.set_aside("m", 200, 100)
+    ledger.set_aside("root", "m", 200, 100)
     assert isinstance(ledger.reserve("sub", "m", 600, 101), Shortage)
     assert isinstance(ledger.reserve("sub", "m", 600, 100), Reservation)
     assert ledger.room("m", 200) == (0, "max_tokens")
-    assert ledger.room("m", 200, last=True) == (100, "max_tokens")
-    assert isinstance(ledger.reserve("root", "m", 200, 100, last=True), Reservation)
+    assert ledger.room("m", 200, last="root") == (100, "max_tokens")
+    assert isinstance(ledger.reserve("root", "m", 200, 100, last="root"), Reservation)
+
+
+def test_each_rollout_has_a_reserve_of_its_own() -> None:
+    ledger = Ledger(Limits(max_tokens=1000))
+    ledger.set_aside("root", "m", 200, 100)
+    ledger.set_aside("child", "m", 300, 100)
+    assert ledger.remaining().tokens == 300
+    assert isinstance(ledger.reserve("sub", "m", 700, 1, last="child"), Shortage)
+    assert isinstance(ledger.reserve("sub", "m", 600, 100, last="child"), Reservation)
+    ledger.drop_aside("child")
+    assert ledger.room("m", 0, last="root") == (300, "max_tokens")
+
+
+async def test_who_waits_for_room_goes_on_when_some_comes_back() -> None:
+    ledger = Ledger(Limits(max_tokens=1000))
+    place = ledger.reserve("sub", "m", 400, 400)
+    assert isinstance(place, Reservation)
+    waiting = asyncio.create_task(ledger.given_back())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    place.settle(Tokens(10, 10))
+    await asyncio.wait_for(waiting, 1)
+    assert ledger.room("m", 0) == (980, "max_tokens")
 
 
 def test_a_shortage_says_whether_waiting_helps() -> None:

@@ -12,9 +12,10 @@ import pytest
 from rlm.budget import Ledger, Limits
 from rlm.config import Price, Settings
 from rlm.errors import AuthError, EndpointError, SandboxError
-from rlm.loop import Outcome, Rollout
+from rlm.loop import Outcome, Rollout, Task
 from rlm.models import ChatModel, RetryPolicy
 from rlm.prices import PriceTable
+from rlm.root import Role
 from rlm.testing import Fault, Reply, ScriptedModelServer
 
 pytestmark = pytest.mark.timeout(60)
@@ -29,25 +30,40 @@ def cell(code: str) -> str:
 class Play:
     """One rollout and all that it touched."""
 
-    def __init__(self, server: ScriptedModelServer, kernel: Any, **options: Any) -> None:
+    def __init__(self, server: ScriptedModelServer, kernel: Any, task: Any = None, **options: Any) -> None:
         self.server = server
+        self.task = task or {}
         self.settings = Settings(model="root", **options)
         self.events: list[dict[str, Any]] = []
         self.cells_begun = 0
         self.ledger = Ledger(
-            Limits(self.settings.max_tokens, self.settings.max_cost, self.settings.max_sub_calls),
+            Limits(
+                self.settings.max_tokens, self.settings.max_cost, self.settings.max_sub_calls, self.settings.timeout
+            ),
             PriceTable(self.settings.prices),
         )
         self.kernel = kernel
 
     async def __call__(self) -> Outcome:
-        model = ChatModel("root", base_url=self.server.base_url, retry=RetryPolicy(max_attempts=2, base_delay=0.01))
+        model = ChatModel(
+            "root",
+            base_url=self.server.base_url,
+            context_window=self.settings.context_window,
+            retry=RetryPolicy(max_attempts=2, base_delay=0.01),
+        )
         started = asyncio.create_task(self.kernel.start())
+        self.ledger.start_clock()
         self.rollout = Rollout(
-            system="system prompt",
-            question="What is it?",
-            preview="a text",
+            Task(
+                system="system prompt",
+                question="What is it?",
+                preview="a text",
+                max_turns=self.settings.max_turns,
+                deadline=self.ledger.deadline,
+                **self.task,
+            ),
             model=model,
+            role=Role(params=self.settings.root_params),
             kernel=self.kernel,
             started=started,
             ledger=self.ledger,
@@ -346,7 +362,7 @@ async def test_an_endpoint_that_breaks_off_every_reply_is_an_error(play, monkeyp
 async def test_a_kernel_that_cannot_be_had_is_an_error(play) -> None:
     game = play([cell("1")])
 
-    async def fail(code: str, *, timeout: float | None = None) -> Any:
+    async def fail(code: str, *, timeout: float | None = None, said: str = "") -> Any:
         raise SandboxError("gone")
 
     game.kernel.execute = fail

@@ -13,7 +13,7 @@ from typing import Any
 
 from rlm.bridge import frames
 from rlm.bridge.server import GuestBridge
-from rlm.errors import ProtocolError
+from rlm.errors import ProtocolError, SandboxError
 from rlm.kernels.jupyter import KernelMessages
 from rlm.kernels.link import AgentLink
 from rlm.protocols import Death
@@ -26,12 +26,13 @@ MAX_STRAYS = 100
 """Messages that nobody asked for, after which a kernel is killed."""
 
 
-class RootKernel:
+class ForkedKernel:
     """A kernel of the sandbox behind `link`. Lives on the event loop."""
 
-    def __init__(self, number: int, link: AgentLink, *, on_violation: Callable[[str], None]) -> None:
+    def __init__(self, number: int, link: AgentLink, *, root: bool, on_violation: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
         self.number = number
+        self.root = root
         self.messages = KernelMessages()
         self.started: asyncio.Future[None] = loop.create_future()
         self.died: asyncio.Future[Death] = loop.create_future()
@@ -50,9 +51,9 @@ class RootKernel:
         """What ends a cell: its reply, the end of its kernel, the end of the sandbox."""
         return {self.reply, self.died, self._link.ended}
 
-    def ask(self, code: str) -> None:
+    def ask(self, code: str, said: str = "") -> None:
         """Have it run a cell; `reply` is that cell's from now on."""
-        self._asked, payload = self.messages.execute_request(code)
+        self._asked, payload = self.messages.execute_request(code, said)
         self.reply = asyncio.get_running_loop().create_future()
         self._link.send(frames.agent_frame(frames.SHELL, self.number, payload))
 
@@ -82,8 +83,14 @@ class RootKernel:
         if self._strays >= MAX_STRAYS:
             self._order_kill("it sent messages that nobody had asked for")
 
+    def failed(self, detail: str) -> None:
+        """The guest's word that it cannot become a kernel."""
+        if not self.started.done():
+            self.started.set_exception(SandboxError(detail))
+
     def exited(self, death: Death) -> None:
         """The agent's word of its end: nobody hears of its sub-calls any more."""
+        self.failed(f"the kernel could not start: {death.detail}")
         if not self.died.done():
             self.died.set_result(death)
         if self.bridge is not None:
@@ -123,6 +130,11 @@ class RootKernel:
             self._link.control("kill", kernel=self.number)
 
     async def aclose(self) -> None:
-        """Cancel its sub-calls and wait for them; the process itself is the sandbox's to end."""
+        """Cancel its sub-calls and wait for them, and end its process; the root's end is not waited for."""
         if self.bridge is not None:
             await self.bridge.aclose()
+        if not self.died.done():
+            self._order_kill("it is not needed any more")
+        if not self.root and not self.died.done():
+            ends: set[asyncio.Future[Any]] = {self.died, self._link.ended}
+            await asyncio.wait(ends, timeout=KILL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)

@@ -1,0 +1,192 @@
+"""One sub-call, with as many requests as it takes: tools that the sub-LLM calls, a reply that has to fit a schema.
+
+Each request but the first reserves its own room in the ledger; the first comes with the place that the
+scheduler got. Tools run here on the host; what they return goes to the sub-LLM alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rlm.budget import Ledger, Reservation, Shortage
+from rlm.calls.outcome import CallFailed, Reply, Spent
+from rlm.calls.request import Request
+from rlm.calls.toolcalls import ToolCall, tool_calls
+from rlm.errors import BadReply, ModelError, attempts_of
+from rlm.estimate import message_tokens
+from rlm.prompts import render
+from rlm.protocols import Completion, Message, Model, SubTools, ToolOutput
+
+OnTool = Callable[[str, str, ToolOutput], None]
+"""Told of each tool call: name, arguments, output."""
+
+
+class SubAgent:
+    """Answers one request. Used once."""
+
+    def __init__(
+        self,
+        request: Request,
+        model: Model,
+        place: Reservation,
+        *,
+        ledger: Ledger,
+        spent: Spent,
+        tools: SubTools | None,
+        max_turns: int,
+        on_tool: OnTool,
+    ) -> None:
+        self._options = request.options
+        self._messages: list[Message] = list(request.messages)
+        self._model = model
+        self._place: Reservation | None = place
+        self._ledger = ledger
+        self._spent = spent
+        self._tools = tools if request.options.tools else None
+        self._max_turns = max_turns
+        self._on_tool = on_tool
+        self._turns = 0
+        self._tool_calls = 0
+        if self._options.shape:
+            self._say(render("shape", schema=json.dumps(self._options.shape.wrapped, ensure_ascii=False)))
+
+    async def answer(self) -> Reply:
+        """Raises `CallFailed` and `ModelError`."""
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                return await self._answer()
+        except TimeoutError:
+            raise CallFailed("timeout", f"no answer within {self._options.timeout:g} s") from None
+
+    async def _answer(self) -> Reply:
+        completion = await (self._with_tools(self._tools) if self._tools else self._ask(self._final_params()))
+        shape = self._options.shape
+        if shape is None:
+            return self._reply(completion)
+        fit = shape.read(completion.text)
+        if fit.complaint:
+            # A reply may be empty, which no endpoint takes back.
+            self._messages.append({"role": "assistant", "content": completion.text or "(nothing)"})
+            self._messages.append({"role": "user", "content": render("repair", complaint=fit.complaint)})
+            completion = await self._ask(self._final_params())
+            fit = shape.read(completion.text)
+        if fit.complaint:
+            raise CallFailed("invalid", f"the reply does not fit the schema: {fit.complaint}", completion.text)
+        return self._reply(completion, data=fit.data)
+
+    async def _with_tools(self, tools: SubTools) -> Completion:
+        """Turns with tools, until a reply calls none; the last turn has none to call."""
+        while True:
+            last = self._turns + 1 >= self._max_turns
+            if last and self._turns:
+                self._say(render("sub_last_turn"))
+            if last:
+                completion = await self._without_tools(tools)
+                if completion.tool_calls and not completion.text.strip():
+                    raise CallFailed("invalid", f"no answer after {self._turns} turns, only calls of tools")
+                return completion
+            completion = await self._ask({"tools": tools.definitions})
+            calls = tool_calls(completion, self._turns, [each["function"]["name"] for each in tools.definitions])
+            if not calls:
+                return completion
+            await self._call_tools(tools, calls, completion.text if completion.tool_calls else "")
+
+    async def _without_tools(self, tools: SubTools) -> Completion:
+        try:
+            return await self._ask(self._final_params())
+        except BadReply as error:
+            # Some endpoints want the tools to be there where a conversation has calls of them.
+            if not self._tool_calls or "tool" not in str(error).lower():
+                raise
+            return await self._ask({**self._final_params(), "tools": tools.definitions, "tool_choice": "none"})
+
+    def _final_params(self) -> dict[str, Any]:
+        return {"response_format": self._options.shape.response_format} if self._options.shape else {}
+
+    async def _call_tools(self, tools: SubTools, calls: list[ToolCall], text: str) -> None:
+        self._tool_calls += len(calls)
+        said = {"role": "assistant", "content": text or None}
+        self._messages.append({**said, "tool_calls": [call.message() for call in calls]})
+        outputs = await asyncio.gather(*(self._call_tool(tools, call) for call in calls))
+        self._messages += [
+            {"role": "tool", "tool_call_id": call.id, "content": output.text}
+            for call, output in zip(calls, outputs, strict=True)
+        ]
+
+    async def _call_tool(self, tools: SubTools, call: ToolCall) -> ToolOutput:
+        output = await tools.call(call.name, call.arguments)
+        self._on_tool(call.name, call.arguments, output)
+        return output
+
+    async def _ask(self, params: Mapping[str, Any]) -> Completion:
+        """One request."""
+        self._turns += 1
+        place, self._place = self._place or await self._reserve(), None
+        return await ask(
+            self._model,
+            self._messages,
+            place,
+            self._spent,
+            max_tokens=self._options.max_tokens,
+            params={**self._options.params, **params},
+        )
+
+    async def _reserve(self) -> Reservation:
+        tokens = message_tokens(self._messages)
+        if (window := self._model.context_window) is not None and tokens + self._options.max_tokens > window:
+            raise CallFailed("too_long", f"after {self._turns - 1} turns, about {tokens:,} tokens do not fit the model")
+        while True:
+            place = self._ledger.reserve("sub", self._model.name, tokens, self._options.max_tokens, counted=False)
+            if not isinstance(place, Shortage):
+                return place
+            if not place.temporary:
+                raise CallFailed("budget", f"after {self._turns - 1} turns: {place.message}")
+            await self._ledger.given_back()
+
+    def _say(self, text: str) -> None:
+        """Add to what the sub-LLM is told last; two messages of a user in a row are one."""
+        last = self._messages[-1]
+        if last["role"] != "user":
+            self._messages.append({"role": "user", "content": text})
+        elif isinstance(last["content"], str):
+            self._messages[-1] = {"role": "user", "content": "\n\n".join([last["content"], text])}
+        else:
+            self._messages[-1] = {"role": "user", "content": [*last["content"], {"type": "text", "text": text}]}
+
+    def _reply(self, completion: Completion, **extra: Any) -> Reply:
+        if self._tools:
+            extra |= {"turns": self._turns, "tool_calls": self._tool_calls}
+        return Reply(completion.text, completion.model, extra)
+
+
+async def ask(
+    model: Model,
+    messages: Sequence[Message],
+    place: Reservation,
+    spent: Spent,
+    *,
+    max_tokens: int,
+    timeout: float | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> Completion:
+    """One request, whose place is settled however it ends. Raises `ModelError`."""
+    try:
+        completion = await model.complete(messages, max_tokens=max_tokens, timeout=timeout, params=params)
+    except (ModelError, asyncio.CancelledError) as error:
+        attempts = attempts_of(error)
+        spent.attempts += attempts
+        if attempts:
+            place.fail(attempts=attempts)
+        else:
+            place.release()
+        raise
+    except BaseException:
+        spent.attempts += 1
+        place.fail()
+        raise
+    spent.add(completion.tokens, completion.attempts)
+    place.settle(completion.tokens, attempts=completion.attempts)
+    return completion
