@@ -7,7 +7,7 @@ import json
 import time
 import warnings
 from collections import defaultdict
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from guest.files import Entry, Files
@@ -192,6 +192,20 @@ def test_objects_of_the_cell_notice_nothing(expression, name):
     with pytest.raises(Doubtful):
         evaluate(expression.format(name), names)
     assert names["LOG"] == []
+
+
+@pytest.mark.parametrize("expression", ["list[Odd]", "dict[str, Odd]", "Literal[spy]", "Odd | None", "Odd[int]"])
+def test_types_of_the_cell_are_not_asked_what_they_make_of_a_subscript(expression):
+    names = {**run(WORLD, ahead=False).namespace, "Literal": Literal}
+    names["LOG"].clear()
+    with pytest.raises(Doubtful):
+        evaluate(expression, names)
+    assert names["LOG"] == []
+    assert evaluate("list[int], dict[str, Literal['x']], int | None", names) == (
+        list[int],
+        dict[str, Literal["x"]],
+        int | None,
+    )
 
 
 def test_a_mapping_is_not_asked_for_what_it_would_make():
