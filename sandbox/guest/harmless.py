@@ -38,7 +38,7 @@ def _check(survey: Survey, look: Callable[[str], Any], seen: set[CodeType]) -> N
             raise Doubtful(f"{name} may do anything")
     if missing := survey.called - values.keys():
         raise Doubtful(f"what {missing} are")
-    for name, attr in survey.asked:
+    for name, attr in survey.methods:
         if name in values and not _readable(values[name], attr):
             raise Doubtful(f"{name}.{attr} may do anything")
 

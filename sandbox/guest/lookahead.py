@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from json import dumps, loads
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
-from guest import wire
 from guest.batches import OpenBatch
 from guest.bridge import BridgeClosed
+from guest.callmarks import Prompt, copy_options, copy_prompt, mark_options, mark_prompt
 from guest.calls import SubCalls
 from guest.loopsim import Ask, Simulation
-from guest.purevalues import TEXTS, Caution, Doubtful, kind_of
+from guest.purevalues import Caution, Doubtful
 from guest.results import CallError
 
 MAX_AHEAD = 16 << 20
 """Characters of prompts that are under way ahead of a loop."""
 PATIENCE = 0.1
 """Seconds to foresee prompts before those that are ready are sent."""
-GONE = (BridgeClosed, wire.WireError)
 
-Mark = tuple[type, str]
-"""What tells a prompt from every other: whether it is a str, and its text or its JSON."""
-
-
-class Foreseen(NamedTuple):
-    mark: Mark
-    prompt: Any
+AS_WRITTEN = object()
+"""Instead of an outcome: the call is to be made."""
 
 
 class Sent(NamedTuple):
-    mark: Mark
+    mark: Prompt
     batch: OpenBatch
     at: int
 
@@ -48,9 +41,10 @@ class Lookahead:
         self._calls = calls
         self._width = width
         self._line = simulation.line
-        self._options: str | None = None
-        """Those of all calls, as JSON."""
-        self._foreseen: deque[Foreseen] = deque()
+        self._options: dict[str, Any] = {}
+        """Those of all calls."""
+        self._options_mark: Hashable = None
+        self._foreseen: deque[Prompt] = deque()
         self._sent: deque[Sent] = deque()
         self._size = 0
         self._over = False
@@ -70,39 +64,43 @@ class Lookahead:
         for batch in {id(sent.batch): sent.batch for sent in self._sent.copy()}.values():
             try:
                 batch.drop()
-            except GONE:
+            except BridgeClosed:
+                # Nobody is there to be told.
                 continue
 
-    def answer(self, query: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def answer(self, query: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """What `query(*args, **options)`, which is `llm_query`, gives or raises."""
-        outcome = None
+        outcome = AS_WRITTEN
         try:
             outcome = self._take(*args, **options)
         except BaseException as error:
             self.close()
             if not isinstance(error, Exception) or raised_in_cell(error):
                 raise
-        if outcome is not None:
+        if outcome is not AS_WRITTEN:
             return outcome
         self.close()
         return query(*args, **options)
 
-    def _take(self, prompt: Any, **options: Any) -> Any:
-        """The outcome of the loop's next call; None if it has to be made as written."""
-        upcoming = self._sent or self._foreseen
-        if self._closed or not upcoming or _mark(prompt, Caution()) != upcoming[0].mark:
-            return None
-        if _json(options, Caution()) != self._options:
-            return None
+    def _take(self, /, prompt: Any, **options: Any) -> Any:
+        """The outcome of the loop's next call, or `AS_WRITTEN`."""
+        upcoming = self._sent[0].mark if self._sent else self._foreseen[0] if self._foreseen else None
+        if self._closed or mark_prompt(prompt, Caution()) != upcoming:
+            return AS_WRITTEN
+        if mark_options(options, Caution()) != self._options_mark:
+            return AS_WRITTEN
         self._top_up()
         if not self._sent:
-            return None
+            return AS_WRITTEN
         sent = self._sent.popleft()
         self._size -= len(sent.mark[1])
         if _cancelled(sent.batch.arrived(sent.at)):
             # Stopped while it was ahead. The loop asks only now.
-            return None
+            return AS_WRITTEN
         outcome = sent.batch.result(sent.at)
+        if sent.batch.arrived(sent.at) is None:
+            # Dropped, while this thread waited for it.
+            return AS_WRITTEN
         if (self._over and not self._sent) or _cancelled(outcome):
             # As written, only this call would have been under way when it was stopped.
             self.close()
@@ -116,9 +114,8 @@ class Lookahead:
         self._caution.forget()
         self._foresee(room)
         if self._foreseen and not self._closed:
-            prompts = [foreseen.prompt for foreseen in self._foreseen]
-            batch = self._calls.open(prompts, loop=self._line, **loads(self._options or "{}"))
-            self._sent += [Sent(foreseen.mark, batch, at) for at, foreseen in enumerate(self._foreseen)]
+            batch = self._calls.open(list(map(copy_prompt, self._foreseen)), loop=self._line, **self._options)
+            self._sent += [Sent(mark, batch, at) for at, mark in enumerate(self._foreseen)]
             self._foreseen.clear()
 
     def _foresee(self, count: int) -> None:
@@ -128,25 +125,25 @@ class Lookahead:
             if len(self._foreseen) >= 2 and (time.monotonic() > until or self._size > MAX_AHEAD):
                 return
             try:
-                foreseen = self._next()
+                mark = self._next()
             except Exception as error:
                 if raised_in_cell(error):
                     raise
                 # The loop as written is to find out what is wrong with this one, or that it was the last.
                 self._over = True
             else:
-                self._foreseen.append(foreseen)
-                self._size += len(foreseen.mark[1])
+                self._foreseen.append(mark)
+                self._size += len(mark[1])
 
-    def _next(self) -> Foreseen:
+    def _next(self) -> Prompt:
         prompt, options = next(self._asks)
-        mark, written = _mark(prompt, self._caution), _json(options, self._caution)
-        if self._options is None:
-            self._options = written
-        if self._options != written:
+        mark, options_mark = mark_prompt(prompt, self._caution), mark_options(options, self._caution)
+        if self._options_mark is None:
+            # What is sent is what was compared, whatever becomes of the objects.
+            self._options, self._options_mark = copy_options(options), options_mark
+        if self._options_mark != options_mark:
             raise Doubtful("options that differ")
-        # What is sent is what was compared, whatever becomes of the objects.
-        return Foreseen(mark, mark[1] if mark[0] is str else loads(mark[1]))
+        return mark
 
 
 def _nothing() -> None: ...
@@ -154,15 +151,6 @@ def _nothing() -> None: ...
 
 def _cancelled(outcome: Any) -> bool:
     return isinstance(outcome, CallError) and outcome.kind == "cancelled"
-
-
-def _mark(prompt: Any, caution: Caution) -> Mark:
-    return (str, str(prompt)) if kind_of(prompt) in TEXTS else (type(prompt), _json(prompt, caution))
-
-
-def _json(value: Any, caution: Caution) -> str:
-    caution.plain(value)
-    return dumps(value)
 
 
 def raised_in_cell(error: BaseException) -> bool:

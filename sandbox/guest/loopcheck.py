@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import itertools
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 from guest.purecalls import METHODS, words
 
@@ -17,7 +18,7 @@ READING = frozenset[str]().union(*METHODS.values()) | words(
     " isinf isnan loads log log10 log2 match search sqrt sub trunc"
 )
 """Names of methods, and of functions of modules, that are taken to change nothing."""
-FIELDS = words("usage model cached kind message path")
+FIELDS = words("usage model cached depth_limited ready stop_reason turns kind message path")
 CHANGING = words("add append appendleft extend insert update")
 """Methods by which a loop fills what it collects in."""
 EXPRESSIONS = (
@@ -64,8 +65,10 @@ class Refused(Exception):
 class Survey:
     """What a piece of code binds, changes and calls. Raises `Refused` for anything that it does not know."""
 
-    def __init__(self, *, function: bool = False) -> None:
+    def __init__(self, *, function: bool = False, passed_on: Iterable[ast.AST] = ()) -> None:
+        """The names in `passed_on` are handed to our own code as they are: whatever they stand for does nothing."""
         self._more = IN_FUNCTIONS if function else ()
+        self._passed_on = frozenset(map(id, passed_on))
         self.targets: set[str] = set()
         self.assigned: set[str] = set()
         self.augmented: set[str] = set()
@@ -73,16 +76,16 @@ class Survey:
         """By statement: the name whose object it changes, and whether it is something inside of that."""
         self.read: set[str] = set()
         self.called: set[str] = set()
-        self.asked: set[tuple[str, str]] = set()
-        """Names whose methods are called, and which; "" for a method of something that is got from there."""
+        self.methods: set[tuple[str, str]] = set()
+        """Of which names methods are called, and which; "" for one of something that is got from there."""
         self.values: dict[str, list[ast.expr]] = {}
         """By name: what is assigned to it."""
 
-    @property
+    @cached_property
     def changed(self) -> set[str]:
         return {name for name, _ in self.changes.values()}
 
-    @property
+    @cached_property
     def fresh(self) -> set[str]:
         """Names that always stand for something that the code has just made."""
         return {
@@ -100,7 +103,7 @@ class Survey:
             if isinstance(each, ast.Call):
                 self._call(each)
             elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load):
-                self.read.add(each.id)
+                self.read |= set() if id(each) in self._passed_on else {each.id}
             elif isinstance(each, ast.Attribute) and each.attr not in FIELDS | READING:
                 raise Refused(f".{each.attr}")
             elif isinstance(each, ast.comprehension):
@@ -114,7 +117,7 @@ class Survey:
         elif isinstance(node.func, ast.Attribute) and node.func.attr in READING:
             holder = node.func.value
             attr = node.func.attr if isinstance(holder, ast.Name) else ""
-            self.asked |= {(each.id, attr) for each in ast.walk(holder) if isinstance(each, ast.Name)}
+            self.methods |= {(each.id, attr) for each in ast.walk(holder) if isinstance(each, ast.Name)}
         else:
             raise Refused("a call")
 

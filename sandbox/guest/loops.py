@@ -14,6 +14,7 @@ import ast
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from guest.loopcheck import Refused, Survey, names, path_to, reached, sure
 
@@ -29,7 +30,7 @@ Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 Node = ast.For | Comprehension
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Loop:
     """One loop, as written, and what the survey of its code has found."""
 
@@ -45,7 +46,7 @@ class Loop:
     consumer: str
     """The builtin that a generator expression is made for, or ""."""
 
-    @property
+    @cached_property
     def bound(self) -> frozenset[str]:
         return frozenset(self.survey.targets | self.survey.assigned)
 
@@ -85,7 +86,8 @@ class Rewriter(ast.NodeTransformer):
         its_query = _the_query(node)
         assert its_query is not None
         path = list(path_to(node, its_query))
-        survey = Survey()
+        schema = [each.value for each in its_query.keywords if each.arg == "schema"]
+        survey = Survey(passed_on=[part for each in schema for part in ast.walk(each)])
         try:
             sound = (
                 _survey_for(survey, node, path) if isinstance(node, ast.For) else _survey_clauses(survey, node, path)
@@ -93,7 +95,7 @@ class Rewriter(ast.NodeTransformer):
         except Refused:
             return None
         survey.called -= {QUERY}
-        if not sound or survey.called & (survey.targets | survey.assigned):
+        if not sound:
             return None
         read = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
         outside = (read | survey.augmented | ({consumer} if consumer else set())) - survey.targets - {QUERY}

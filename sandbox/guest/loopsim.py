@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from guest import harmless
-from guest.loopcheck import names as names_in
+from guest.loopplan import Facts, plan
 from guest.loops import Loop
 from guest.pure import Evaluator
 from guest.purefunctions import assign
@@ -51,7 +51,7 @@ class Simulation:
         self._evaluator = Evaluator(self.caution, loop.bound)
         self._own = {name: self._carried(name) for name in loop.survey.assigned - loop.survey.targets}
         self._scope = Scope(self._own, self._outside)
-        self._needed = _needed(loop)
+        self._plan = plan(loop)
         harmless.check(loop.survey, names)
         if loop.consumer and names.get(loop.consumer) is not getattr(builtins, loop.consumer):
             raise Doubtful(f"{loop.consumer} is not the builtin")
@@ -117,113 +117,72 @@ class Simulation:
 
     def _block(self, body: list[ast.stmt]) -> Walk:
         for at, statement in enumerate(body):
-            flow = yield from self._statement(statement)
+            flow = yield from self._statement(statement, self._plan[id(statement)])
             if flow is Flow.EITHER:
-                self._skip(*body[at + 1 :])
+                self._skip(body[at + 1 :])
             if flow is not Flow.ON:
                 return flow
         return Flow.ON
 
-    def _statement(self, node: ast.stmt) -> Walk:
+    def _statement(self, node: ast.stmt, facts: Facts) -> Walk:
         self.caution.step()
-        leads = id(node) in self._loop.path
         match node:
             case ast.Continue():
                 return Flow.SKIPPED
-            case ast.For(iter=values) if leads and id(values) not in self._loop.path:
+            case ast.For(iter=values) if facts.leads and id(values) not in self._loop.path:
                 for value in self.caution.iterate(self._evaluator.value(values, self._scope)):
                     self._evaluator.bind(node.target, value, self._own)
                     yield from self._block(node.body)
                 return Flow.ON
-            case ast.If(test=test) if id(test) not in self._loop.path and (leads or self._matters(node)):
-                return (yield from self._branch(node, leads))
-            case ast.Assign() | ast.AugAssign() if not leads and self._matters(node):
-                self._assign(node)
-                self._mark(node)
+            case ast.If(test=test) if (facts.leads or facts.matters) and id(test) not in self._loop.path:
+                return (yield from self._branch(node, facts))
+            case ast.Assign() | ast.AugAssign() if facts.matters and not facts.leads:
+                self._assign(node, facts)
+                self._mark(facts)
                 return Flow.ON
-        if leads:
+        if facts.leads:
             yield self._ask(self._scope)
-        self._forget(node)
-        return Flow.EITHER if _continues(node) else Flow.ON
+        self._forget(facts)
+        return Flow.EITHER if facts.continues else Flow.ON
 
-    def _branch(self, node: ast.If, leads: bool) -> Walk:
+    def _branch(self, node: ast.If, facts: Facts) -> Walk:
         try:
             branch = node.body if self._evaluator.truth(node.test, self._scope) else node.orelse
         except Doubtful:
-            if leads:
+            if facts.leads:
                 raise
-            self._forget(node)
-            return Flow.EITHER if _continues(node) else Flow.ON
+            self._forget(facts)
+            return Flow.EITHER if facts.continues else Flow.ON
         return (yield from self._block(branch))
 
-    def _assign(self, node: ast.Assign | ast.AugAssign) -> None:
+    def _assign(self, node: ast.Assign | ast.AugAssign, facts: Facts) -> None:
         try:
             assign(self._evaluator, node, self._scope)
         except Doubtful:
-            self._forget(node)
+            self._forget(facts)
 
-    def _matters(self, node: ast.stmt) -> bool:
-        """Whether a prompt may depend on it."""
-        return _continues(node) or not self._needed.isdisjoint(_assigned(node))
-
-    def _skip(self, *nodes: ast.stmt) -> None:
+    def _skip(self, nodes: list[ast.stmt]) -> None:
         """It is not known whether they run."""
-        if any(id(node) in self._loop.path for node in nodes):
+        skipped = [self._plan[id(node)] for node in nodes]
+        if any(facts.leads for facts in skipped):
             raise Doubtful("whether it is asked")
-        for node in nodes:
-            self._forget(node)
+        for facts in skipped:
+            self._forget(facts)
 
-    def _forget(self, node: ast.stmt) -> None:
+    def _forget(self, facts: Facts) -> None:
         """What it assigns and changes is not known from here on."""
-        self._mark(node)
-        self._own.update(dict.fromkeys(_assigned(node), UNKNOWN))
+        self._mark(facts)
+        self._own.update(dict.fromkeys(facts.assigned, UNKNOWN))
 
-    def _mark(self, node: ast.stmt) -> None:
+    def _mark(self, facts: Facts) -> None:
         """What it changes is not read from here on."""
-        for each in ast.walk(node):
-            if isinstance(each, ast.AugAssign) and isinstance(each.target, ast.Name):
-                value = self._own.get(each.target.id, UNKNOWN)
-                if kind_of(value) in CHANGEABLE:
-                    self.caution.change(value)
-            name, inside = self._loop.survey.changes.get(id(each), ("", False))
-            if name not in self._loop.bound:
-                continue
-            if name in self._loop.survey.fresh:
-                self._own[name] = UNKNOWN
-            elif (value := self._own.get(name, UNKNOWN)) is UNKNOWN:
-                raise Doubtful(f"what {name} is")
-            else:
+        for name in facts.augmented:
+            value = self._own.get(name, UNKNOWN)
+            if kind_of(value) in CHANGEABLE:
+                self.caution.change(value)
+        for name, inside in facts.changes:
+            value = self._own.get(name, UNKNOWN)
+            if value is not UNKNOWN:
                 self.caution.change(value, inside=inside)
-
-
-def _assigned(node: ast.stmt) -> set[str]:
-    """The names that a statement and those within it assign, targets of loops included."""
-    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
-
-
-def _continues(node: ast.stmt) -> bool:
-    """Whether it may skip what follows it."""
-    if isinstance(node, ast.For):
-        return False
-    return any(isinstance(each, ast.Continue) for each in ast.walk(node))
-
-
-def _needed(loop: Loop) -> set[str]:
-    """Names that prompts, and whether they are asked, depend on."""
-    if not isinstance(loop.node, ast.For):
-        return set()
-    statements = [each for each in ast.walk(loop.node) if isinstance(each, ast.stmt) and each is not loop.node]
-    needed = set().union(*map(names_in, [*loop.query.args, *loop.query.keywords])) | loop.survey.changed
-    while True:
-        before = len(needed)
-        for each in statements:
-            leads = id(each) in loop.path
-            match each:
-                case ast.For(iter=values) if leads:
-                    needed |= names_in(values)
-                case ast.If(test=test) if leads or _continues(each) or needed & _assigned(each):
-                    needed |= names_in(test)
-                case ast.Assign() | ast.AugAssign() if needed & _assigned(each):
-                    needed |= names_in(each)
-        if len(needed) == before:
-            return needed
+            elif name not in self._loop.survey.fresh:
+                raise Doubtful(f"what {name} is")

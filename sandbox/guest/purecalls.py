@@ -46,7 +46,10 @@ METHODS: dict[type, frozenset[str]] = {
 }
 METHODS[frozenset] = METHODS[set]
 
-_FIELDS = {CallResult: words("model usage cached"), CallError: words("kind message")}
+_FIELDS = {
+    CallResult: words("model usage cached depth_limited ready stop_reason turns"),
+    CallError: words("kind message text"),
+}
 CLASSES = (str, bytes, int, float, bool, list, tuple, dict, set, frozenset, type(None), CallError, CallResult)
 Call = Callable[..., Any]
 

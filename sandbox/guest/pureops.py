@@ -5,15 +5,20 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
-from typing import Any
+from types import GenericAlias, UnionType
+from typing import Any, Literal, Optional, Union
 
 from guest.files import Files
 from guest.purecalls import bounded
-from guest.purevalues import MAPPINGS, NUMBERS, TEXTS, Caution, Doubtful, kind_of
+from guest.purevalues import MAPPINGS, NUMBERS, SCALARS, TEXTS, Caution, Doubtful, kind_of
 from guest.text import Text
 
 MAX_BITS = 10_000
 """Of an integer that is computed with."""
+
+GENERICS = (list, dict, tuple, set, frozenset, Literal, Optional, Union)
+"""What makes a type of types, for a schema."""
+TYPES = frozenset({type, GenericAlias, UnionType, type(Literal[0]), type(operator.getitem(Optional, int))})
 
 _SIGNS: dict[type, Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.inv}
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
@@ -47,6 +52,8 @@ def binary(caution: Caution, op: ast.operator, left: Any, right: Any) -> Any:
     elif isinstance(op, ast.Mod) and kind_of(left) in TEXTS:
         weight = caution.plain(right)
         caution.make(left.count("%") * weight + bounded(left))
+    elif isinstance(op, ast.BitOr) and kinds <= TYPES | {type(None)}:
+        return left | right
     elif kinds <= {set, frozenset} or (kinds == {dict} and isinstance(op, ast.BitOr)):
         caution.plain(left, right)
     else:
@@ -94,6 +101,11 @@ def compare(caution: Caution, op: ast.cmpop, left: Any, right: Any) -> Any:
 
 def item(caution: Caution, value: Any, key: Any) -> Any:
     """`value[key]`"""
+    if any(value is each for each in GENERICS):
+        parts = key if type(key) is tuple else (key,)
+        if not all(kind_of(part) in TYPES | SCALARS for part in parts):
+            raise Doubtful("a type")
+        return value[key]
     kind = kind_of(value)
     caution.plain(*((key.start, key.stop, key.step) if type(key) is slice else (key,)))
     if kind in MAPPINGS:

@@ -33,6 +33,8 @@ class EchoBridge:
         self.delay = delay
         self.sent: list[str] = []
         """Each call as JSON: its prompt, and its options if there are any."""
+        self.batches: dict[int, list[str]] = {}
+        """The same by batch."""
         self.options: list[dict[str, Any]] = []
         self.cancelled = 0
         self.most = 0
@@ -72,7 +74,9 @@ class EchoBridge:
 
     def _add(self, number: int, start: int, items: list[Any]) -> None:
         with self._lock:
-            self.sent += [as_json(item, self._opts[number]) for item in items]
+            calls = [as_json(item, self._opts[number]) for item in items]
+            self.sent += calls
+            self.batches.setdefault(number, []).extend(calls)
             self.under_way += len(items)
             self.most = max(self.most, self.under_way)
         if not self.delay:
@@ -87,7 +91,9 @@ class EchoBridge:
             self._left[number] -= len(items)
             self.under_way -= len(items)
             done = not self._left[number]
-        self._tell(number, {"op": "results", "items": [[start + at, reply(item)] for at, item in enumerate(items)]})
+        schema = self._opts[number].get("schema")
+        outcomes = [[start + at, reply(item, schema)] for at, item in enumerate(items)]
+        self._tell(number, {"op": "results", "items": outcomes})
         if done:
             self._left.pop(number)
             self._tell(number, {"op": "done", "error": None})
@@ -97,10 +103,25 @@ class EchoBridge:
             listener({"id": number, **message})
 
 
-def reply(prompt: Any) -> dict[str, Any]:
+def reply(prompt: Any, schema: dict[str, Any] | None) -> dict[str, Any]:
     if "fail" in str(prompt):
         return {"error": {"kind": "endpoint", "message": str(prompt)}}
+    if schema is not None:
+        return {"data": example(schema, str(prompt)), "text": "{}", "model": "echo"}
     return {"text": f"re: {prompt}", "model": "echo", "input_tokens": 1, "output_tokens": 2, "cached": False}
+
+
+def example(schema: dict[str, Any], prompt: str) -> Any:
+    """Data that fits a schema."""
+    if "anyOf" in schema:
+        return example(schema["anyOf"][0], prompt)
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema["type"] == "object":
+        return {name: example(inner, prompt) for name, inner in schema.get("properties", {}).items()}
+    if schema["type"] == "array":
+        return [example(schema["items"], prompt)]
+    return {"integer": len(prompt), "null": None, "string": prompt}[schema["type"]]
 
 
 def as_json(prompt: Any, options: dict[str, Any]) -> str:
@@ -114,22 +135,22 @@ class Recorder(SubCalls):
     def __init__(self, bridge: EchoBridge) -> None:
         super().__init__(bridge)  # type: ignore[arg-type]
         self.asked: list[str] = []
+        self._echo = bridge
 
     def open(self, items: list[Any], **options: Any) -> OpenBatch:
         batch = super().open(items, **options)
-        options = {name: value for name, value in options.items() if value is not None and type(value) is not bool}
+        calls = self._echo.batches.get(batch._number, [])
         wait, result = batch.wait, batch.result
 
         def noted_wait() -> list[Any]:
             outcomes = wait()
-            self.asked += [as_json(item, options) for item in items]
+            self.asked += calls
             return outcomes
 
         def noted_result(index: int) -> Any:
-            batch.wait = wait  # type: ignore[method-assign]
             outcome = result(index)
-            if outcome is not None:
-                self.asked.append(as_json(items[index], options))
+            if batch.arrived(index) is not None:
+                self.asked.append(calls[index])
             return outcome
 
         batch.wait, batch.result = noted_wait, noted_result  # type: ignore[method-assign]
@@ -182,7 +203,9 @@ def run(
                 exec(compile(tree, name, "exec"), namespace)
         except BaseException as raised:
             error = describe_exception(raised)
+            # Without numbers of cells, and without frames of this file.
             error["traceback"] = re.sub(r"<cell \d+>", "<cell>", error["traceback"])
+            error["traceback"] = re.sub(r'  File "[^"]*cells\.py".*\n(?:    .*\n)*', "", error["traceback"])
         machine.end_cell()
         if error:
             break

@@ -7,6 +7,8 @@ import signal
 import threading
 
 import pytest
+from guest.files import Entry, Files
+from guest.text import Text
 
 from tests.guest_loops.cells import EchoBridge, both, run
 
@@ -181,6 +183,26 @@ for c in chunks:
 # messages
 r = [llm_query([{'role': 'user', 'content': c}], temperature=0.5) for c in chunks]
 
+# a schema as JSON
+r = [llm_query(c, schema={'type': 'object', 'properties': {'n': {'type': 'integer'}}}) for c in chunks]
+
+# a schema as types
+from typing import Literal
+r = [llm_query(c, schema={'a': list[str], 'b': int | None, 'c': Literal['x', 'y']}) for c in chunks]
+
+# a schema as a class
+from dataclasses import dataclass
+@dataclass
+class Verdict:
+    n: int
+r = [llm_query(c, schema=Verdict) for c in chunks]
+
+# a schema of nothing but null
+r = [llm_query(c, schema=type_of_none) for c in chunks]
+
+# other options
+r = [llm_query(c, cache=False, tools=False, dedupe=True) for c in chunks]
+
 # a keyword
 r = [llm_query(prompt=c, model='m') for c in chunks]
 
@@ -208,11 +230,36 @@ r = [llm_query(c) for c in [item.text for item in items]]
 
 @pytest.mark.parametrize("name", AHEAD)
 def test_calls_are_made_ahead(name):
-    fast, slow = both(WORLD, AHEAD[name])
+    fast, slow = both(WORLD, AHEAD[name], type_of_none=type(None))
     assert slow.error is None
     assert slow.bridge.most == 1
     assert fast.bridge.most == len(fast.asked) == 10
     assert len(fast.bridge.sent) == 10
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "r = [llm_query(part) for part in text.chunks(100)]",
+        "for i, part in enumerate(text.chunks(100)):\n    out.append(llm_query(f'{i} {part}'))",
+        "r = [llm_query(text[i:i + 100]) for i in range(0, len(text), 100)]",
+        "for path, content in files.items():\n    d[path] = llm_query(f'{path}: {content[:50]}')",
+        "r = {path: llm_query(files[path]) for path in files.paths() if path.endswith('.md')}",
+        "r = {path: llm_query(files[path]) for path in files}",
+    ],
+)
+def test_calls_are_made_ahead_over_the_input(code, tmp_path):
+    entries = {}
+    for n in range(10):
+        path = tmp_path / f"{n}.md"
+        path.write_text(f"file {n} é " * 10, encoding="utf-8")
+        entries[path.name] = Entry(str(path), 100)
+    whole = tmp_path / "whole"
+    whole.write_text("some text é " * 80, encoding="utf-8")
+    names = {"text": Text.open(str(whole)), "files": Files(entries, str_max=1000)}
+    fast, slow = both(WORLD, code, **names)
+    assert slow.error is None
+    assert fast.bridge.most == len(fast.asked) == len(fast.bridge.sent) == 10
 
 
 AS_WRITTEN = programs(
@@ -247,7 +294,6 @@ for i in range(10):
     last['id'] = i
 
 # the list by another name
-more = out
 for c in chunks:
     more = out
     more += [llm_query(f'{len(out)} {c}')]
@@ -258,6 +304,49 @@ def p(c): return f'{n}{c}'
 for c in chunks:
     out.append(llm_query(p(c)))
     n += 1
+
+# a name that may stand for the list
+buffer = out
+for c in chunks:
+    r = llm_query(f'{len(out)} {c}')
+    if 'chunk 7' in r:
+        buffer = []
+    buffer.append(r)
+
+# a record chosen by the reply
+for i, c in enumerate(chunks):
+    r = llm_query(f"{rows[0]['id']} {c}")
+    row = rows[len(r) * 0]
+    row['id'] = i
+
+# a function that is not there
+for c in chunks:
+    out.append(llm_query(c))
+    nowhere(c)
+
+# a function in a variable of the loop
+for f in [str.lower, str.upper]:
+    out.append(llm_query(f('x')))
+
+# a method of an object
+class Queue:
+    def count(self, c): out.append('effect')
+queue = Queue()
+for c in chunks:
+    r = llm_query(c)
+    queue.count(r)
+
+# an attribute of an object
+for item in items:
+    r = llm_query('x')
+    t = item.text
+
+# a function of a module
+import os
+for c in chunks:
+    r = llm_query(c)
+    if not r:
+        os.replace('a', 'b')
 
 # whether it is asked depends on a reply
 prev = ''
@@ -332,6 +421,12 @@ r = list(llm_query(c) for c in chunks)
 
 # strict
 r = [llm_query(c, strict=True) for c in chunks]
+
+# the schemas differ
+r = [llm_query(c, schema=int if i % 2 else str) for i, c in enumerate(chunks)]
+
+# images
+r = [llm_query(c, images=[b'x']) for c in chunks]
 
 # the options differ
 r = [llm_query(c, max_tokens=i + 1) for i, c in enumerate(chunks)]
@@ -423,6 +518,7 @@ def test_doubtful_loops_run_as_written(name):
     fast, _ = both(WORLD, AS_WRITTEN[name])
     assert fast.bridge.most <= 1
     assert fast.bridge.sent == fast.asked
+    assert not any("loop" in options for options in fast.bridge.options)
 
 
 def test_a_loop_in_rounds_is_ahead_within_each():
@@ -433,12 +529,16 @@ def test_a_loop_in_rounds_is_ahead_within_each():
 
 
 @pytest.mark.parametrize(
-    "doubt",
-    ["if i == 3 and 'no' in prev:\n        continue", "if i == 3:\n        if 'no' in prev:\n            continue"],
+    "body",
+    [
+        "if i == 3 and 'no' in prev:\n        continue\n    prev = llm_query(c)",
+        "if i == 3:\n        if 'no' in prev:\n            continue\n    prev = llm_query(c)",
+        "if i != 3 or 'no' not in prev:\n        prev = llm_query(c)",
+        "prev = llm_query(c if i != 3 else prev)",
+    ],
 )
-def test_foreseeing_ends_where_it_depends_on_a_reply(doubt):
-    code = f"prev = ''\nfor i, c in enumerate(chunks):\n    {doubt}\n    prev = llm_query(c)"
-    fast, _ = both(WORLD, code)
+def test_foreseeing_ends_where_it_depends_on_a_reply(body):
+    fast, _ = both(WORLD, f"prev = ''\nfor i, c in enumerate(chunks):\n    {body}")
     assert fast.bridge.most == 3
     assert fast.bridge.sent == fast.asked
 
@@ -473,11 +573,38 @@ def test_many_items_take_as_long_as_their_waves():
     assert 0.4 <= fast.seconds < 1.6
 
 
-def test_large_prompts_are_not_all_held_at_once():
-    code = "big = 'x' * 5_000_000\nfor i in range(12):\n    out.append(len(llm_query(f'{i} {big}')))"
-    fast = run(WORLD, code, delay=0.1)
-    assert 2 <= fast.bridge.most <= 5
-    assert len(fast.bridge.sent) == 12
+def test_large_prompts_are_not_all_held_at_once(monkeypatch):
+    monkeypatch.setattr("guest.lookahead.MAX_AHEAD", 1000)
+    fast, _ = both(WORLD, "r = [llm_query(f'{i} ' + 'x' * 400) for i in range(20)]")
+    assert 2 <= fast.bridge.most <= 4
+    assert len(fast.bridge.sent) == 20
+
+
+def test_a_loop_that_takes_too_long_to_foresee_goes_on_as_written(monkeypatch):
+    monkeypatch.setattr("guest.purevalues.MAX_TOTAL", 500)
+    fast, _ = both(WORLD, "r = [llm_query(f'{i} {len([n for n in range(20)])}') for i in range(20)]")
+    ahead = [options for options in fast.bridge.options if "loop" in options]
+    assert len(ahead) == 1
+    assert 2 <= fast.bridge.most < 20
+
+
+def test_what_was_looked_at_is_looked_at_again_after_the_cell_has_run():
+    code = (
+        "class Key:\n    def __hash__(self): return 1\n    def __eq__(self, other): out.append('asked'); return False\n"
+        "class Sneaky:\n    def __str__(self):\n        d[Key()] = 'x'\n        return 'now'\n"
+        "sneaky = Sneaky()\nd[5] = 'five'\nkeys = [5, 5, 5, 5, 5, 5, 1, 1, 1, 1]\n"
+        "for i, k in enumerate(keys):\n    r = llm_query(f'{i} {d.get(k)}')\n    if i == 0:\n        print(sneaky)"
+    )
+    fast, slow = both(WORLD, code, width=4)
+    assert fast.bridge.most == 4
+    assert len(slow.namespace["out"]) == 4
+
+
+def test_prompts_that_take_long_to_foresee_do_not_hold_up_the_first():
+    code = "r = [llm_query(f'{i} {len([n for n in range(8000)])}') for i in range(40)]"
+    fast, _ = both(WORLD, code)
+    assert 2 <= fast.bridge.most < 40
+    assert len(fast.bridge.sent) == 40
 
 
 # --- how it ends ------------------------------------------------------------------------------
@@ -534,6 +661,27 @@ def test_what_is_ahead_when_a_loop_is_left_is_cancelled_at_once():
     assert outcome.namespace["left"] == (0, 8)
 
 
+@pytest.mark.parametrize("option", ["colour='red'", "query=1", "loop=3", "items=[1]", "args=2", "self=1"])
+def test_wrong_options_are_told_as_ever(option):
+    fast, slow = both(WORLD, f"r = [llm_query(c, {option}) for c in chunks]")
+    assert slow.error is not None
+    assert slow.error["name"] == "TypeError"
+    assert fast.bridge.sent == []
+
+
+@pytest.mark.parametrize("error", ["ValueError", "RuntimeError"])
+def test_a_class_that_takes_no_part_of_the_data_says_so_in_its_place(error):
+    code = (
+        "from dataclasses import dataclass\n"
+        "@dataclass\nclass Length:\n    n: int\n"
+        f"    def __post_init__(self):\n        if self.n == 4:\n            raise {error}('not four')\n"
+        "for i in range(10):\n    out.append(llm_query('x' * i, schema=Length))"
+    )
+    fast, slow = both(WORLD, code)
+    assert (slow.error is None) == (error == "ValueError")
+    assert fast.bridge.most == 10
+
+
 def test_a_refused_batch_is_refused_in_the_first_call():
     fast, slow = both(WORLD, "for c in chunks:\n    out.append(llm_query(c, model='unknown'))")
     assert slow.error is not None
@@ -541,11 +689,30 @@ def test_a_refused_batch_is_refused_in_the_first_call():
     assert fast.namespace["out"] == []
 
 
-def test_wrong_options_are_told_as_ever():
-    fast, slow = both(WORLD, "r = [llm_query(c, colour='red') for c in chunks]")
-    assert slow.error is not None
-    assert slow.error["name"] == "TypeError"
-    assert fast.bridge.sent == []
+def test_a_host_that_refuses_what_is_ahead_is_asked_one_by_one():
+    class Refusing(EchoBridge):
+        def send(self, message):
+            if "loop" in message.get("opts", {}):
+                self._tell(message["id"], {"op": "done", "error": "too many prompts at the same time"})
+            else:
+                super().send(message)
+
+    outcome = run(WORLD, "for c in chunks:\n    out.append(llm_query(c))", bridge=Refusing())
+    assert outcome == run(WORLD, "for c in chunks:\n    out.append(llm_query(c))", ahead=False)
+    assert len(outcome.bridge.sent) == 10
+
+
+def test_what_was_cancelled_before_it_was_asked_is_asked_again():
+    class Cancelling(EchoBridge):
+        def _tell(self, number, message):
+            if message["op"] == "results" and len(message["items"]) > 1:
+                stopped = {"error": {"kind": "cancelled", "message": "stopped"}}
+                message["items"] = [[at, stopped if at > 3 else item] for at, item in message["items"]]
+            super()._tell(number, message)
+
+    outcome = run(WORLD, "for c in chunks:\n    out.append(llm_query(c))", bridge=Cancelling())
+    assert outcome == run(WORLD, "for c in chunks:\n    out.append(llm_query(c))", ahead=False)
+    assert len(outcome.bridge.sent) == 16
 
 
 def test_a_loop_whose_function_goes_away_goes_on_as_written():
@@ -692,7 +859,7 @@ def test_a_loop_within_its_own_call_comes_out_the_same():
 def test_our_own_mistakes_are_not_the_cells(monkeypatch):
     from guest import ahead, lookahead, loopsim
 
-    for module, name in ((ahead, "Simulation"), (loopsim.Simulation, "asks"), (lookahead, "_mark")):
+    for module, name in ((ahead, "Simulation"), (loopsim.Simulation, "asks"), (lookahead, "mark_prompt")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, lambda *_: 1 / 0)
             fast, _ = both(WORLD, AHEAD["append"])

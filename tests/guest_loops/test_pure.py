@@ -6,6 +6,7 @@ import ast
 import json
 import time
 import warnings
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -180,14 +181,32 @@ def test_what_is_not_known_or_is_endless_is_refused_at_once(expression):
         "int({})",
         "chunks.index({})",
         "(lambda x: x)({}) == 1",
+        "keyed[1]",
+        "keyed.get(1)",
+        "1 in keyed",
     ],
 )
 @pytest.mark.parametrize("name", ["spy", "own", "odd"])
 def test_objects_of_the_cell_notice_nothing(expression, name):
-    names = run(WORLD, "own = Text2('own')", ahead=False).namespace
+    names = run(WORLD, "own = Text2('own')\nkeyed = {spy: 1, odd: 1}\nLOG.clear()", ahead=False).namespace
     with pytest.raises(Doubtful):
         evaluate(expression.format(name), names)
     assert names["LOG"] == []
+
+
+def test_a_mapping_is_not_asked_for_what_it_would_make():
+    names = {"d": defaultdict(list, {"a": [1]})}
+    assert evaluate("d['a'], d.get('b'), list(d.items())", names) == ([1], None, [("a", [1])])
+    with pytest.raises(Doubtful):
+        evaluate("d['b']", names)
+    assert list(names["d"]) == ["a"]
+
+
+def test_large_numbers_and_texts_are_not_computed_with():
+    names = {"n": 10**4000, "s": "a " * 5_000_000}
+    for expression in ("n * n", "n + 1", "s.split()", "len(s + s + s + s)"):
+        with pytest.raises(Doubtful):
+            evaluate(expression, names)
 
 
 def test_what_holds_itself_has_an_end():
@@ -287,6 +306,9 @@ def early(c):
 def decorate(f): return f
 @decorate
 def decorated(c): return c
+def generates(c):
+    return c
+    yield c
 def endless(c): return endless(c)
 two = lambda c: c, lambda c: c + 'x'
 one = lambda c: c + 'one'
@@ -312,6 +334,7 @@ def test_small_functions_of_cells_are_interpreted(functions, call):
         "fills('x')",
         "early(0)",
         "decorated('x')",
+        "generates('x')",
         "endless(1)",
         "two[0]('x')",
         "plainly('x', 'y')",

@@ -195,7 +195,10 @@ PROMPTS = st.one_of(
     expressions().map(lambda e: f"f'p {{{e}}}'" if "'" not in e else f"str({e})"),
     expressions(),
 )
-OPTIONS = st.sampled_from(["", "", "", ", temperature=0.5", ", model=key", ", max_tokens=i", ", strict=True", ", x=1"])
+SCHEMAS = [", schema={'a': list[int]}", ", schema=int | None"]
+OPTIONS = st.sampled_from(
+    ["", "", "", "", ", temperature=0.5", ", model=key", ", max_tokens=i", ", strict=True", ", x=1", *SCHEMAS]
+)
 
 
 def not_of(expression: str, names: str) -> bool:

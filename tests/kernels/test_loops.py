@@ -174,6 +174,33 @@ async def test_forked_processes_are_told_as_ever(rig):
     assert "use threads" in await rig.text(code)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"import asyncio\nawait asyncio.sleep(0.01)\n{COMPREHENSION}",
+        f"async def go():\n    {COMPREHENSION}\n    return r\nr = await go()",
+        f"%%time\n{COMPREHENSION}",
+        f"!true\n{APPEND}",
+        f"if True:\n    {COMPREHENSION}",
+    ],
+)
+async def test_cells_of_every_kind(rig, code):
+    assert (await rig.run(code)).status == "ok"
+    assert await rig.text(EXPECTED) == "(True, 'CallResult', 'echo')"
+    assert sizes(rig) == [50]
+
+
+async def test_an_interrupt_reaches_a_cell_that_can_wait_in_the_event_loop(rig):
+    rig.delay = 60
+    running = asyncio.ensure_future(rig.run(f"import asyncio\nawait asyncio.sleep(0.01)\n{COMPREHENSION}"))
+    await asyncio.sleep(1)
+    assert sizes(rig) == [50]
+    await rig.kernel.interrupt()
+    result = await asyncio.wait_for(running, 5)
+    assert result.error is not None
+    assert all(batch.cancelled for batch in rig.open)
+
+
 async def test_the_source_of_a_function_is_as_written(rig):
     code = "def go(cs):\n    return [llm_query(c) for c in cs]"
     assert await rig.text(f"{code}\nimport inspect\nprint(inspect.getsource(go))") == code
