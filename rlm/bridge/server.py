@@ -249,6 +249,11 @@ class GuestBridge:
             reply = await self._handlers[op](message)
         except (ValueError, RLMError) as error:
             reply = {"error": str(error), "message": str(error)}
+        except Exception as error:
+            # A mistake of ours. The guest must not wait for ever.
+            reply = {"error": f"internal error: {type(error).__name__}"}
+            context = {"message": f"serving {op!r} of a guest failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
         finally:
             self._requests.discard(number)
             self._wait_for(-1)

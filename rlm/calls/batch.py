@@ -105,6 +105,9 @@ class Batch:
         except ValueError as error:
             self.fail(index, error.kind if isinstance(error, Refused) else "invalid", str(error))
             return
+        except RecursionError:
+            self.fail(index, "invalid", "the prompt is nested too deep")
+            return
         self._submit(Call(self, index, prompt, request, self._new_key(request), time.monotonic()))
 
     def cancel(self) -> None:

@@ -104,6 +104,8 @@ def parse_child(prompt: Any, options: Options) -> ChildRequest:
     context, key, look = prompt.get("context"), prompt.get("key"), prompt.get("look")
     if not isinstance(context, dict) or not isinstance(key, str) or not isinstance(look, str):
         raise ValueError("a question to a child comes with a context, its key and a look at it")
+    if not all(isinstance(value, str | int) for value in context.values()):
+        raise ValueError("the descriptor of a context holds strings and numbers")
     if len(json.dumps(context)) > MAX_DESCRIPTOR or len(key) > MAX_DESCRIPTOR:
         raise ValueError("the descriptor of a context is too long")
     shape = options.shape.key if options.shape else ""

@@ -50,6 +50,8 @@ class Shape:
         """Raises `ValueError` with a message for the model."""
         if not isinstance(schema, dict):
             raise ValueError("schema: a JSON Schema, which is an object")
+        if _deeper_than(2 * MAX_DEPTH, schema):
+            raise ValueError("schema: nested too deep")
         if len(json.dumps(schema)) > MAX_BYTES:
             raise ValueError(f"schema: more than {MAX_BYTES:,} bytes")
         nodes = list(_walk(schema, 0))
@@ -115,6 +117,14 @@ class Shape:
             return ""
         where = "".join(f"[{part!r}]" for part in worst.absolute_path)
         return f"{where + ': ' if where else ''}{worst.message}"[:MAX_COMPLAINT]
+
+
+def _deeper_than(limit: int, value: Any) -> bool:
+    """Whether a value of JSON is nested deeper: what it holds is not only schemas."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return limit == 0 or any(_deeper_than(limit - 1, each) for each in inner)
 
 
 def _walk(schema: Any, depth: int) -> Iterator[Any]:

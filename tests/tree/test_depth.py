@@ -201,6 +201,34 @@ async def test_nothing_inside_the_sandbox_raises_the_depth(stage: Stage, sandbox
     assert stage.prompts("sub") == []
 
 
+async def test_what_is_nested_too_deep_harms_nobody(stage: Stage) -> None:
+    root = cell(
+        HOSTILE
+        + "deep = '[' * 900 + ']' * 900\n"
+        + "import guest.wire\n"
+        + "def raw(options, items):\n"
+        + "    number = bridge.open(seen.append)\n"
+        + '    for body in (\'{"v":1,"op":"batch","id":%d,"n":1,"opts":%s}\' % (number, options),\n'
+        + '                 \'{"v":1,"op":"prompts","id":%d,"start":0,"items":[%s]}\' % (number, items)):\n'
+        + "        bridge._outgoing.put(struct.pack('>I', len(body)) + body.encode())\n"
+        + "    while not any(m['op'] in ('done', 'closed') for m in seen): time.sleep(0.01)\n"
+        + "    found, seen[:] = list(seen), []\n"
+        + "    return json.dumps(found)\n"
+        + "answer['content'] = ' | '.join([\n"
+        + '    raw(\'{"recursive":true}\', \'{"query":"q","key":"k","look":"l","context":{"as":%s}}\' % deep),\n'
+        + '    raw(\'{"schema":{"const":%s}}\' % deep, \'"p"\'),\n'
+        + "    raw('{}', '{\"unusable\":%s}' % deep),\n"
+        + "    raw('{}', '\"fine\"'),\n"
+        + "])\n"
+        + FINISH
+    )
+    result = await stage.run({"root": root, "sub": "reply"}, depth=2)
+    assert result.answer.count("invalid") >= 2
+    assert "nested too deep" in result.answer
+    assert "reply" in result.answer.split(" | ")[3]
+    assert stage.of("protocol.error") == []
+
+
 async def test_depth_zero_is_a_plain_model_with_a_repl(stage: Stage, sandbox: str) -> None:
     names = "[n for n in ('llm_query', 'llm_batch', 'rlm_query', 'rlm_batch', 'CallError') if n in globals()]"
     root = cell(
