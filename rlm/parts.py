@@ -13,6 +13,7 @@ from rlm.errors import ConfigError
 from rlm.models import ChatModel
 from rlm.prices import PriceTable
 from rlm.protocols import Model
+from rlm.root import OUTPUT_CAPS
 
 
 class Models(NamedTuple):
@@ -55,7 +56,7 @@ def models(settings: Settings) -> Models:
             base_url=settings.sub_base_url or base_url,
             api_key=settings.sub_key,
             headers=settings.headers if settings.same_endpoint else None,
-            params=settings.sub_params,
+            params={key: value for key, value in settings.sub_params.items() if key not in OUTPUT_CAPS},
             context_window=settings.sub_context_window or known.context_window(name),
             **common,
         )
@@ -84,9 +85,10 @@ def ledger(settings: Settings) -> Ledger:
 
 
 def sub_max_tokens(settings: Settings) -> int:
-    """The cap on a sub-call's output; at most half of a small window."""
-    window = settings.sub_context_window
-    return min(settings.sub_max_tokens, window // 2) if window else settings.sub_max_tokens
+    """The cap on a sub-call's output, which is always sent and reserved; at most half of a small window."""
+    caps = [settings.sub_params[key] for key in OUTPUT_CAPS if key in settings.sub_params]
+    cap = min(caps, default=settings.sub_max_tokens)
+    return min(cap, settings.sub_context_window // 2) if settings.sub_context_window else cap
 
 
 def reply_salt(settings: Settings) -> str:

@@ -26,7 +26,8 @@ MAX_OUTPUT = 16_384
 """Cap on a reply when tokens or cost are limited, since it has to be reserved."""
 REASK_AFTER = (0.5, 2.0)
 """Seconds before a reply that broke off in the middle is asked for again."""
-_OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
+OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
+"""Parameters that cap a reply: what is sent is what was reserved, so they are taken out of the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,7 @@ class RootModel:
         return reply
 
     def _stream(self, talk: Conversation, max_tokens: int | None) -> AsyncIterator[Delta]:
-        params = {key: value for key, value in self._role.params.items() if key not in _OUTPUT_CAPS}
+        params = {key: value for key, value in self._role.params.items() if key not in OUTPUT_CAPS}
         if self._settings.native_tools:
             params.setdefault("tools", [python_tool()])
         timeout = self._settings.request_timeout
@@ -145,7 +146,7 @@ class RootModel:
         """Room for the next request, its output cap and its estimated input."""
         estimate = talk.input_tokens()
         room = self._room(estimate, last=last)
-        caps = [self._role.params[name] for name in _OUTPUT_CAPS if name in self._role.params]
+        caps = [self._role.params[name] for name in OUTPUT_CAPS if name in self._role.params]
         caps += [self._role.max_output] if self._role.max_output is not None else []
         cap = min([*caps, room, MAX_OUTPUT]) if room is not None else min(caps, default=None)
         owner = self if last else None

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from typing import Any
 
@@ -87,7 +87,8 @@ class Tree:
         self._scheduler = scheduler
         self._sandbox = sandbox
         self._handlers = handlers
-        self._system = system
+        # Children are many, and their prompts few.
+        self._system = cache(system)
         self._toolbox = toolbox
         self._emit = emit
 

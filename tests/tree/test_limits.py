@@ -42,6 +42,16 @@ async def test_children_draw_on_the_same_ledger(stage: Stage, sandbox: str) -> N
     assert stage.server.request_counts["sub"] == 8 + 42
 
 
+async def test_a_cap_among_the_parameters_is_what_is_reserved_and_sent(stage: Stage) -> None:
+    root = cell("r = llm_batch(['p' * 400] * 8)\nanswer['content'] = str(sum(bool(x) for x in r))\n" + FINISH)
+    options = {"sub_params": {"max_completion_tokens": 100, "top_p": 0.5}, "max_tokens": 9000}
+    result = await stage.run({"root": root, "sub": "ok"}, **options)
+    assert result.answer == "8", "not one reserve of 4,096 tokens would fit"
+    assert stage.server is not None
+    assert {(r.body["max_tokens"], r.body["top_p"]) for r in stage.server.requests[1:]} == {(100, 0.5)}
+    assert all("max_completion_tokens" not in r.body for r in stage.server.requests)
+
+
 async def test_what_is_left_is_told_from_the_half_way_point_on(stage: Stage) -> None:
     root = Turns([cell(f"llm_batch(['{n}'] * 2)") for n in range(4)] + [cell("answer['content'] = 'x'\n" + FINISH)])
     await stage.run({"root": root, "sub": "ok"}, max_sub_calls=10, max_turns=30)
