@@ -62,9 +62,14 @@ class Caller:
         checked = parse_child_options(options, self._defaults)
         if self._place.spawn is None:
             return self._batch(size, checked, deliver, parse=lambda prompt: self._limited(prompt, checked))
-        spawn, level = self._place.spawn, self._place.depth + 1
+        level = self._place.depth + 1
         return self._batch(
-            size, checked, deliver, parse=lambda prompt: parse_child(prompt, checked), level=level, spawn=spawn
+            size,
+            checked,
+            deliver,
+            parse=lambda prompt: parse_child(prompt, checked, depth=level),
+            level=level,
+            spawn=self._place.spawn,
         )
 
     def _plain(self, prompt: Any, options: Mapping[str, Any], checked: Options) -> AnyRequest:

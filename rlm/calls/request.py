@@ -98,8 +98,11 @@ def parse_limited(prompt: Any, options: Options, defaults: Defaults, *, salt: st
     return parse_prompt(text, {}, options, defaults, salt=salt)._replace(depth_limited=True)
 
 
-def parse_child(prompt: Any, options: Options) -> ChildRequest:
-    """Raises `ValueError`."""
+def parse_child(prompt: Any, options: Options, *, depth: int) -> ChildRequest:
+    """`depth` is the child's: one that asks its own child the very same thing must not wait for itself.
+
+    Raises `ValueError`.
+    """
     query = _query(prompt)
     context, key, look = prompt.get("context"), prompt.get("key"), prompt.get("look")
     if not isinstance(context, dict) or not isinstance(key, str) or not isinstance(look, str):
@@ -109,7 +112,7 @@ def parse_child(prompt: Any, options: Options) -> ChildRequest:
     if len(json.dumps(context)) > MAX_DESCRIPTOR or len(key) > MAX_DESCRIPTOR:
         raise ValueError("the descriptor of a context is too long")
     shape = options.shape.key if options.shape else ""
-    limits = [options.model, options.max_turns, options.timeout, shape]
+    limits = [depth, options.model, options.max_turns, options.timeout, shape]
     digest = hashlib.blake2b(json.dumps(["child", query, key, *limits]).encode(), digest_size=20)
     return ChildRequest(query, context, key, look[:MAX_LOOK], options, digest.hexdigest())
 

@@ -109,6 +109,16 @@ async def test_a_grandchild_gets_what_the_child_passes_on(stage: Stage, sandbox:
     assert [e["depth"] for e in stage.of("child.started")] == [1, 2]
 
 
+async def test_a_child_that_passes_its_very_question_on_does_not_wait_for_itself(stage: Stage) -> None:
+    def sub(request: Any) -> Any:
+        return cell("answer['content'] = 'x' + rlm_query('?', context)\n" + FINISH) if request.stream else "leaf"
+
+    root = cell("answer['content'] = rlm_query('?', context)\n" + FINISH)
+    result = await stage.run({"root": root, "sub": sub}, context="text", depth=4, timeout=30)
+    assert result.answer == "xxxleaf"
+    assert [e["rollout"] for e in stage.of("child.completed")] == ["0.1.1.1", "0.1.1", "0.1"]
+
+
 async def test_each_child_has_a_namespace_and_an_answer_of_its_own(stage: Stage, sandbox: str) -> None:
     root = cell(
         "secret = 1\nanswer['content'] = 'mine'\n"
