@@ -224,12 +224,7 @@ class Agent:
 
     def connect(self, kernel: KernelLink) -> None:
         """The kernel has bound its sockets (`1`), says why it cannot (any other text), or died (end of file)."""
-        word = os.read(kernel.ready, 4096)
-        os.close(kernel.ready)
-        kernel.ready = -1
-        if word != b"1":
-            if word:
-                self.send_control("failed", kernel=kernel.number, detail=word.decode("utf-8", "replace"))
+        if self.last_word(kernel) != b"1":
             return
         zmq = self.zmq
         kernel.dealer = self.context.socket(zmq.DEALER)
@@ -237,6 +232,18 @@ class Agent:
         kernel.dealer.setsockopt(zmq.RCVHWM, 16)
         kernel.dealer.connect(f"ipc://{kernel.endpoint}-1")
         self.send_control("started", kernel=kernel.number)
+
+    def last_word(self, kernel: KernelLink) -> bytes:
+        """What it says of its start; the host is told if that is why it cannot."""
+        try:
+            word = os.read(kernel.ready, 4096)
+        except BlockingIOError:
+            word = b""
+        os.close(kernel.ready)
+        kernel.ready = -1
+        if word not in (b"", b"1"):
+            self.send_control("failed", kernel=kernel.number, detail=word.decode("utf-8", "replace"))
+        return word
 
     def read_guest(self, kernel: KernelLink) -> None:
         try:
@@ -330,6 +337,10 @@ class Agent:
     def bury(self, kernel: KernelLink, status: int) -> None:
         """Report a kernel's end (`status` as of waitpid), once nothing of it runs any more."""
         del self.kernels[kernel.number]
+        if kernel.ready >= 0:
+            # Its end may be heard of before its reason is; somebody else may hold the pipe open.
+            os.set_blocking(kernel.ready, False)
+            self.last_word(kernel)
         kernel.close()
         self.sweep(kernel.pid)
         facts = {"oom_kills": procs.oom_kills(), "files": procs.files_in_memory()}

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from guest import wire
+from guest.agent import Agent, KernelLink
 
 from rlm.context import Value, prepare
 from rlm.errors import SandboxError
@@ -100,6 +105,18 @@ async def test_a_context_that_cannot_be_loaded_is_told(family) -> None:
     with pytest.raises(SandboxError, match="could not be loaded: FileNotFoundError"):
         await family.child({"as": "pickle", "path": "/tmp/nowhere"})
     assert await text(family.kernel, "1 + 1") == "2"
+
+
+async def test_a_kernel_that_has_ended_still_has_its_last_word() -> None:
+    agent = Agent()
+    ready, guest = os.pipe()
+    kernel = agent.kernels[7] = KernelLink(number=7, bridge=socket.socket(), ready=ready, endpoint="")
+    os.write(guest, b"no such file")
+    agent.bury(kernel, 1)  # its end is heard of first
+    os.close(guest)
+    sent = [json.loads(payload) for _, _, payload in wire.AgentDecoder().feed(b"".join(agent.urgent))]
+    assert [message["op"] for message in sent] == ["failed", "exited"]
+    assert sent[0]["detail"] == "no such file"
 
 
 async def test_a_closed_child_leaves_nothing(family) -> None:
