@@ -84,6 +84,7 @@ class Compactor:
             "compaction.completed",
             first_turn=first,
             last_turn=last,
+            model=self._model.name,
             handover=completion.text,
             done=done,
             tokens_before=before,

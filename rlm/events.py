@@ -10,24 +10,36 @@ An event is a plain dict (no object per call on the hot path) with the common fi
 and the fields of its type. Sizes are characters, durations seconds, tokens as the endpoint reported.
 What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its third child, `0.3.1` that one's first.
 
-    run.started       schema_version, question, model, sub_model, models, sandbox, depth, limits, inputs
-    child.started     parent, depth, query, model
+    run.started       schema_version, question, model, sub_model, models, sandbox, depth, settings (those that were
+                      chosen, without secrets), sub_system (the system prompt of sub-LLMs), limits, inputs (by name:
+                      kind, source, bytes, files, fingerprint)
+    run.resumed       turns, calls (of the record, that are not asked again), seconds
+    inputs.hashed     inputs (name, sha256), as soon as everything was read once
+    tools.opened      tools (the definitions that sub-LLMs get), system (their system prompt)
+    child.started     parent, depth, batch, index, key (of the call that it answers), query, model, max_turns
     child.completed   answer, ready, stop_reason, error, turns, input_tokens, output_tokens (with all below it), seconds
     kernel.started    sandbox, seconds
     kernel.died       reason, detail
     kernel.restarted  sandbox_lost, seconds
     turn.started      turn, max_turns
-    root.completed    turn, text, code, reminder, input_tokens, output_tokens, estimated, seconds, attempts
-    compaction.completed  first_turn, last_turn (the replies that a handover replaced), handover, done, tokens_before,
-                      tokens_after, input_tokens, output_tokens, estimated, seconds, attempts
+    root.requested    turn, last (the limit that makes it the last request, or null), max_tokens, kept, messages: what
+                      is sent are the first `kept` messages of this rollout's last request, and then these
+    root.completed    turn, text, code, tool_call, broken, model, input_tokens, output_tokens, estimated, seconds,
+                      attempts; a reply without code is followed by a reminder, and not a turn
+    compaction.completed  first_turn, last_turn (the replies that a handover replaced), model, handover, done,
+                      tokens_before, tokens_after, input_tokens, output_tokens, estimated, seconds, attempts
     cell.started      turn, code
     cell.completed    turn, status, output, omitted, error, seconds, active_seconds, variables, notices
-    batch.started     batch, size, model, kind (plain | recursive), loop (the line of the serial loop it is ahead of)
+    cell.diverged     turn, expected, got: a cell that was executed again did something else than it had
+    batch.started     batch, size, model, kind (plain | recursive), max_tokens, system (if it is not `sub_system`),
+                      params, schema, tools, loop (the line of the serial loop that it is ahead of)
     tool.completed    batch, index, name, arguments, output, failed, seconds
-    function.completed  name, failed (why, or null), seconds
+    function.completed  name, args, kwargs, result, failed (why, or null), seconds
     call.completed    batch, index, key, prompt, text | error, data, model, input_tokens, output_tokens,
-                      estimated, cached, seconds, attempts; of a sub-LLM with tools: turns, tool_calls;
-                      of a child: child (its rollout; its turns count there), turns, ready, stop_reason
+                      estimated, cached, seconds (since it was asked for), waited (of these, for a place), attempts,
+                      cache (false if no earlier reply would do); of a sub-LLM that took more than one request:
+                      messages, turns, tool_calls; of a child: child (its rollout; its turns count there), turns,
+                      ready, stop_reason
     batch.completed   batch, ok, failed, cached, cancelled, seconds
                       A call that made no request (from the memo, refused, cancelled) has neither prompt nor
                       text, and beyond the first 5,000 of a cell it is only counted here.
@@ -36,6 +48,7 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
     protocol.error    detail            the sandbox broke the wire protocol
     run.completed     result            the object of `RunResult.to_dict()`
 
+In the trace file, an event with long texts has excerpts in their places, and `blobs` (see `rlm.trace.blobs`).
 A live display also gets `root.delta` (turn, text): it is not written to the trace.
 """
 

@@ -180,7 +180,7 @@ class Rollout:
             self._emit("turn.started", turn=turn, max_turns=self._task.max_turns)
         try:
             async with asyncio.timeout(self._seconds_left(last=last is not None)) as deadline:
-                reply = await self._root.reply(self._talk, turn, last=last is not None)
+                reply = await self._root.reply(self._talk, turn, last=last)
         except TimeoutError:
             if not deadline.expired():
                 raise

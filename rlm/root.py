@@ -14,7 +14,7 @@ from rlm.config import Settings
 from rlm.conversation import Conversation, python_tool
 from rlm.errors import EndpointError, ModelError, attempts_of
 from rlm.estimate import BYTES_PER_TOKEN
-from rlm.protocols import Delta, Emit, Model
+from rlm.protocols import Delta, Emit, Message, Model
 from rlm.reply import Reply, ReplyReader
 from rlm.result import StopReason
 
@@ -51,6 +51,8 @@ class RootModel:
         self._settings = settings
         self._emit = emit
         self._broke_off = False
+        self._sent: list[Message] = []
+        """The messages of the last request."""
 
     async def out_of_room(self, talk: Conversation) -> StopReason | None:
         """The limit that leaves room for one more request only; that one's share is set aside.
@@ -73,18 +75,18 @@ class RootModel:
         """The conversation is over: what was set aside for its last turn is free."""
         self._ledger.drop_aside(self)
 
-    async def reply(self, talk: Conversation, turn: int, *, last: bool) -> Reply | None:
+    async def reply(self, talk: Conversation, turn: int, *, last: StopReason | None) -> Reply | None:
         """The next reply, added to `talk`; None if there is no room for it. One that breaks off is asked for again.
 
-        Raises `ModelError`. `last` draws on what was set aside.
+        Raises `ModelError`. `last` is the limit that makes this the last request, which draws on what was set aside.
         """
         for pause in (*REASK_AFTER, None):
-            place = self._reserve(talk, last=last)
+            place = self._reserve(talk, last=last is not None)
             if isinstance(place, Shortage):
                 self._emit("notice", text=f"no room for another turn: {place.message}")
                 return None
             try:
-                return await self._ask(talk, turn, *place)
+                return await self._ask(talk, turn, last, *place)
             except EndpointError as error:
                 # An endpoint that cannot be had at all has been tried often enough by the model's own retries.
                 if pause is None or not self._broke_off:
@@ -94,9 +96,16 @@ class RootModel:
         raise AssertionError("unreachable")
 
     async def _ask(
-        self, talk: Conversation, turn: int, place: Reservation, max_tokens: int | None, estimate: int
+        self,
+        talk: Conversation,
+        turn: int,
+        last: StopReason | None,
+        place: Reservation,
+        max_tokens: int | None,
+        estimate: int,
     ) -> Reply:
         """Stream one reply, up to its first code."""
+        self._tell_of_request(talk.request(), turn=turn, last=last, max_tokens=max_tokens)
         begun = time.monotonic()
         reader = ReplyReader(lambda text: self._emit("root.delta", turn=turn, text=text))
         with self._settling(place, reader, estimate):
@@ -108,7 +117,9 @@ class RootModel:
             turn=turn,
             text=reply.text,
             code=reply.code,
-            reminder=reply.code is None,
+            tool_call=reply.tool_call._asdict() if reply.tool_call else None,
+            broken=reply.broken,
+            model=self._model.name,
             input_tokens=tokens.input,
             output_tokens=tokens.output,
             estimated=tokens.estimated,
@@ -117,6 +128,15 @@ class RootModel:
         )
         talk.accept(reply)
         return reply
+
+    def _tell_of_request(self, messages: list[Message], **fields: Any) -> None:
+        """What is sent, less what the event of the last request said already."""
+        kept = 0
+        # The same objects, as long as the conversation only grows.
+        while kept < min(len(messages), len(self._sent)) and messages[kept] == self._sent[kept]:
+            kept += 1
+        self._sent = messages
+        self._emit("root.requested", **fields, kept=kept, messages=messages[kept:])
 
     def _stream(self, talk: Conversation, max_tokens: int | None) -> AsyncIterator[Delta]:
         params = {key: value for key, value in self._role.params.items() if key not in OUTPUT_CAPS}

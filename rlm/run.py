@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -18,20 +19,22 @@ from rlm import parts, threads
 from rlm.calls.cache import ReplyCache, SqliteCache
 from rlm.calls.scheduler import Scheduler
 from rlm.config import Settings
-from rlm.context import PreparedInput, prepare
-from rlm.errors import ConfigError, RunError, UserError
+from rlm.context import PreparedInput, keep, prepare
+from rlm.context.manifest import Stopped
+from rlm.errors import ConfigError, InputError, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.installs import Confirm
 from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.scratch import scratch_dir
 from rlm.loop import Outcome, Rollout
-from rlm.prompts import render_root, tips_text
+from rlm.prompts import render, render_root, tips_text
 from rlm.protocols import Emit
 from rlm.result import Failure, RunResult
 from rlm.sandboxes import check_packages, open_sandbox, package_lines
 from rlm.tools import Toolbox, check_tools, open_toolbox
 from rlm.trace.secrets import secrets_of
-from rlm.trace.store import new_run_id, runs_dir
+from rlm.trace.settings import told
+from rlm.trace.store import INPUT_FILE, new_run_id, runs_dir
 from rlm.trace.writer import TraceWriter
 from rlm.tree import Tree
 
@@ -140,9 +143,14 @@ class Run:
         prepared = await self._prepared(folder)
         self._started(prepared)
         async with AsyncExitStack() as stack:
+            if self._trace is not None:
+                await stack.enter_async_context(self._kept(prepared, folder))
             for model in self._models.all():
                 stack.push_async_callback(model.aclose)
             toolbox = await stack.enter_async_context(self._open_toolbox())
+            if toolbox.definitions:
+                system = render("sub", tools=True, max_turns=self._settings.sub_max_turns)
+                self._emit("tools.opened", tools=toolbox.definitions, system=system)
             scheduler = self._scheduler(toolbox)
             stack.push_async_callback(scheduler.aclose)
             opening = open_sandbox(
@@ -251,6 +259,31 @@ class Run:
         finally:
             self._trace.close()
 
+    @asynccontextmanager
+    async def _kept(self, prepared: PreparedInput, folder: Path) -> AsyncIterator[None]:
+        """For a run that may be taken up again: where its input lies, and, as soon as it was read, its hashes."""
+        over = threading.Event()
+        try:
+            await asyncio.to_thread(keep.save, prepared, folder / INPUT_FILE)
+        except OSError as error:
+            self._emit("notice", text=f"the run could not be taken up again: {error.strerror or error}")
+        hashing = asyncio.create_task(self._hash(prepared, over.is_set))
+        try:
+            yield
+        finally:
+            over.set()
+            hashing.cancel()
+            await asyncio.wait({hashing})
+
+    async def _hash(self, prepared: PreparedInput, over: Callable[[], bool]) -> None:
+        try:
+            hashes = await threads.watch(partial(prepared.sha256, over), name="rlm-hash")
+        except (InputError, Stopped) as error:
+            if isinstance(error, InputError):
+                self._emit("notice", text=str(error))
+            return
+        self._emit("inputs.hashed", inputs=[{"name": name, "sha256": value} for name, value in hashes.items()])
+
     def _started(self, prepared: PreparedInput) -> None:
         settings = self._settings
         self._emit(
@@ -262,6 +295,8 @@ class Run:
             models=settings.model_names,
             sandbox=settings.sandbox,
             depth=settings.depth,
+            settings=told(settings),
+            sub_system=render("sub", tools=False),
             limits=dict(settings.limits()),
             inputs=prepared.manifest,
         )

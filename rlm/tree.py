@@ -17,9 +17,10 @@ from typing import Any
 
 from rlm import parts
 from rlm.budget import Ledger
+from rlm.calls.batch import Call
 from rlm.calls.caller import Caller, Place
 from rlm.calls.options import Defaults
-from rlm.calls.outcome import CallFailed, Reply, Spent
+from rlm.calls.outcome import CallFailed, Reply
 from rlm.calls.request import ChildRequest
 from rlm.calls.scheduler import Scheduler
 from rlm.calls.shape import Shape
@@ -108,12 +109,12 @@ class Tree:
         async with self._grown(node, task, self._models.by_depth[0], role, {}) as rollout:
             yield rollout
 
-    async def _child(self, parent: Node, request: ChildRequest, spent: Spent) -> Reply:
+    async def _child(self, parent: Node, call: Call, request: ChildRequest) -> Reply:
         """Have a child of `parent` answer. Raises `CallFailed`."""
         assert parent.rollout is not None
         options = request.options
         node = self._new_node(f"{parent.id}.{next(parent.children)}", parent.depth + 1)
-        spent.child = node.id
+        call.spent.child = node.id
         seconds = min(parent.rollout.seconds_for_children(), options.timeout or float("inf"))
         task = Task(
             system=self._system(node.depth, options.max_turns),
@@ -127,7 +128,17 @@ class Tree:
         role = Role(kind="sub", max_output=parts.sub_max_tokens(self._settings))
         kernel = {"context": request.context, "context_key": request.context_key, "typed": options.shape is not None}
         begun, outcome = time.monotonic(), Outcome("", False, "interrupted", 0)
-        node.emit("child.started", parent=parent.id, depth=node.depth, query=request.query, model=options.model)
+        node.emit(
+            "child.started",
+            parent=parent.id,
+            depth=node.depth,
+            batch=call.batch.id,
+            index=call.index,
+            key=call.key,
+            query=request.query,
+            model=options.model,
+            max_turns=options.max_turns,
+        )
         try:
             async with self._grown(node, task, self._scheduler.models[options.model], role, kernel) as rollout:
                 try:
@@ -169,7 +180,8 @@ class Tree:
     ) -> AsyncIterator[Rollout]:
         settings = self._settings
         deeper = node.depth + 1 < settings.depth
-        place = Place(depth=node.depth, calls=settings.depth > 0, spawn=partial(self._child, node) if deeper else None)
+        spawn = partial(self._child, node) if deeper else None
+        place = Place(depth=node.depth, rollout=node.id, calls=settings.depth > 0, spawn=spawn)
         caller = Caller(self._scheduler, place, self._defaults(node.depth), emit=node.emit)
         kernel = KernelSession(
             self._sandbox,
@@ -208,16 +220,23 @@ class Tree:
     async def _function(self, node: Node, message: Mapping[str, Any]) -> dict[str, Any]:
         """Serves a function of the REPL; tools of sub-LLMs are among them where there are no sub-LLMs."""
         name, args, kwargs = (message.get(key) for key in ("name", "args", "kwargs"))
-        begun, failed = time.monotonic(), ""
+        begun, reply = time.monotonic(), {"failed": "it was cut off"}
         try:
             everything = self._settings.depth == 0
-            return {"result": await self._toolbox.call_function(name, args, kwargs, everything=everything)}
+            reply = {"result": await self._toolbox.call_function(name, args, kwargs, everything=everything)}
         except ToolFailure as failure:
-            failed = str(failure)
-            return {"failed": failed}
+            reply = {"failed": str(failure)}
         finally:
-            seconds = time.monotonic() - begun
-            node.emit("function.completed", name=str(name)[:80], failed=failed or None, seconds=seconds)
+            node.emit(
+                "function.completed",
+                name=str(name)[:80],
+                args=args,
+                kwargs=kwargs,
+                result=reply.get("result"),
+                failed=reply.get("failed"),
+                seconds=time.monotonic() - begun,
+            )
+        return reply
 
     def _defaults(self, depth: int) -> Defaults:
         settings = self._settings

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlm.calls.free import FreeEvents
-from rlm.calls.images import without_data
+from rlm.calls.images import messages_without_data, without_data
 from rlm.calls.options import Options
 from rlm.calls.outbox import Outbox
 from rlm.calls.outcome import Reply, Spent
@@ -46,6 +46,7 @@ class Batch:
         size: int,
         options: Options,
         *,
+        default_system: str,
         level: int | None,
         parse: Callable[[Any], AnyRequest],
         submit: Callable[[Call], None],
@@ -64,6 +65,7 @@ class Batch:
         self.running: dict[int, asyncio.Task[Any]] = {}
         self.closed = False
         self._options = options
+        self._default_system = default_system
         self._parse = parse
         self._submit = submit
         self._new_key = new_key
@@ -88,9 +90,9 @@ class Batch:
         """Say that it has begun, once; a batch that only repeats free outcomes may never be worth it."""
         if not self._told:
             self._told = True
-            extra = {"loop": self._options.loop} if self._options.loop else {}
             kind = "plain" if self.level is None else "recursive"
-            self.emit("batch.started", batch=self.id, size=self.size, model=self._options.model, kind=kind, **extra)
+            said = self._options.told(self._default_system)
+            self.emit("batch.started", batch=self.id, size=self.size, model=self._options.model, kind=kind, **said)
 
     def add(self, index: int, prompt: Any) -> None:
         """See `OpenBatch.add`."""
@@ -124,15 +126,15 @@ class Batch:
         """See `OpenBatch.wait`."""
         await self._delivered.wait()
 
-    def succeed(self, call: Call, reply: Reply, *, cached: bool) -> None:
-        """A reply to one prompt. A cached one consumed no tokens."""
+    def succeed(self, call: Call, reply: Reply, *, cached: bool, kept: bool = False) -> None:
+        """A reply to one prompt. A cached one consumed no tokens; one that was `kept` stands in no event so far."""
         if self._done[call.index]:
             return
         self._counts["ok"] += 1
         self._counts["cached"] += cached
         limited = {"depth_limited": True} if isinstance(call.request, Request) and call.request.depth_limited else {}
         said = {"text": reply.text, "model": reply.model, **reply.extra, **limited}
-        self._record(call.index, call, cached=cached, **said)
+        self._record(call.index, call, cached=cached, kept=kept, **said)
         took = (0, 0) if cached else reply.took or (call.spent.input, call.spent.output)
         self._finish(call.index, {**said, "input_tokens": took[0], "output_tokens": took[1], "cached": cached})
 
@@ -148,12 +150,14 @@ class Batch:
         self._record(index, call, cached=False, error=error, model=model)
         self._finish(index, {"error": error})
 
-    def _record(self, index: int, call: Call | None, *, cached: bool, **fields: Any) -> None:
+    def _record(self, index: int, call: Call | None, *, cached: bool, kept: bool = False, **fields: Any) -> None:
         """A request that was made is always recorded, with its prompt; what cost nothing only in measure."""
         spent = call.spent if call and not cached else Spent()
-        if spent.attempts or spent.child:
+        if spent.attempts or spent.child or kept:
             self.tell()
             fields["prompt"] = without_data(call.prompt) if call else None
+            if spent.messages:
+                fields["messages"] = messages_without_data(spent.messages)
             if spent.child:
                 fields["child"] = spent.child
         elif not self._free.take():
@@ -161,6 +165,8 @@ class Batch:
         else:
             # A reply that was remembered stands where it was asked, under the same key.
             fields = {name: value for name, value in fields.items() if name not in ("text", "data")}
+        if call and not call.request.options.cache:
+            fields["cache"] = False
         self.emit(
             "call.completed",
             batch=self.id,
@@ -172,6 +178,7 @@ class Batch:
             output_tokens=spent.output,
             estimated=spent.estimated,
             seconds=time.monotonic() - call.started if call else 0.0,
+            waited=spent.begun - call.started if call and spent.begun else 0.0,
             attempts=spent.attempts,
         )
 

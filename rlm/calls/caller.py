@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from rlm.calls.batch import AnyRequest, Batch
@@ -23,6 +24,8 @@ class Place:
 
     depth: int
     """0 for the root."""
+    rollout: str = "0"
+    """Its name; batches are numbered within it, so that a cell that is executed again finds the same numbers."""
     calls: bool = True
     """Whether it has sub-calls at all."""
     spawn: Spawn | None = None
@@ -39,6 +42,7 @@ class Caller:
         self._emit = emit
         self._occurrences = Occurrences()
         self._free = FreeEvents()
+        self._batches = count(1)
 
     def begin_cell(self) -> None:
         """A new cell: equal prompts are counted from the start, so that a repeated cell finds its replies."""
@@ -83,9 +87,10 @@ class Caller:
     ) -> Batch:
         scheduler = self._scheduler
         batch = Batch(
-            scheduler.new_id(),
+            f"{self._place.rollout}.b{next(self._batches)}",
             size,
             checked,
+            default_system=self._defaults.tools_system if checked.tools else self._defaults.system,
             level=level,
             parse=parse,
             submit=scheduler.submit,

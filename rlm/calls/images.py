@@ -60,6 +60,23 @@ def _checked(image: Any) -> tuple[str, str]:
     return mime, data
 
 
+def messages_without_data(messages: list[Message]) -> list[Message]:
+    """Messages for the trace: where an image was, its type and length are."""
+    return [
+        {**message, "content": [_part_without_data(part) for part in message["content"]]}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
+
+
+def _part_without_data(part: dict[str, Any]) -> dict[str, Any]:
+    if part.get("type") != "image_url":
+        return part
+    kind, _, data = part["image_url"]["url"].partition(";base64,")
+    return {"type": "image", "mime": kind.removeprefix("data:"), "characters": len(data)}
+
+
 def without_data(prompt: Any) -> Any:
     """A prompt for the trace: what its images are, not what is in them."""
     if not isinstance(prompt, dict) or not isinstance(prompt.get("images"), list):

@@ -44,6 +44,10 @@ class Memo(Generic[W]):
     def get(self, key: str) -> Reply | None:
         return self._replies.get(key)
 
+    def put(self, key: str, reply: Reply) -> None:
+        """Remember a reply that came from elsewhere."""
+        self._replies[key] = reply
+
     def join(self, key: str, waiter: W) -> bool:
         """Wait for the request in flight under this key; False if there is none."""
         waiters = self._in_flight.get(key)

@@ -42,6 +42,21 @@ class Options(NamedTuple):
     max_turns: int = 1
     """Of a child."""
 
+    def told(self, default_system: str) -> dict[str, Any]:
+        """What of it is worth an event: all that is not as usual."""
+        said: dict[str, Any] = {"max_tokens": self.max_tokens}
+        if self.system != default_system:
+            said["system"] = self.system
+        if self.params:
+            said["params"] = dict(self.params)
+        if self.shape is not None:
+            said["schema"] = self.shape.wrapped
+        if self.tools:
+            said["tools"] = True
+        if self.loop is not None:
+            said["loop"] = self.loop
+        return said
+
 
 class Defaults(NamedTuple):
     """What applies where the guest says nothing, and the bounds of what it may say."""

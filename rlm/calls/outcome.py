@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlm.protocols import Tokens
+from rlm.protocols import Message, Tokens
 
 
 @dataclass(slots=True)
@@ -19,6 +19,10 @@ class Spent:
     estimated: bool = False
     child: str = ""
     """The rollout that it went to, whose turns count for themselves."""
+    begun: float = 0.0
+    """When a place was free for it, as of `time.monotonic`."""
+    messages: list[Message] | None = None
+    """The conversation of a sub-LLM that took more than one prompt and one reply."""
 
     def add(self, tokens: Tokens, attempts: int) -> None:
         self.attempts += attempts

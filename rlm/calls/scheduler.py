@@ -11,10 +11,10 @@ for its children never takes a place that they, or their calls, need.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from itertools import count
 from typing import Any, Protocol
 
 from rlm.budget import Ledger, Reservation, Shortage
@@ -32,8 +32,8 @@ from rlm.protocols import Model, SubTools, Tokens, ToolOutput
 class Spawn(Protocol):
     """Has one question answered by a child."""
 
-    def __call__(self, request: ChildRequest, spent: Spent, /) -> Coroutine[Any, Any, Reply]:
-        """Raises `CallFailed`."""
+    def __call__(self, call: Call, request: ChildRequest, /) -> Coroutine[Any, Any, Reply]:
+        """`request` is that of `call`. Raises `CallFailed`."""
         ...
 
 
@@ -80,7 +80,6 @@ class Scheduler:
         self.outbox = Outbox(self._flush)
         self._open: set[Batch] = set()
         self._spawns: dict[Batch, Spawn] = {}
-        self._ids = count(1)
 
     @property
     def salt(self) -> str:
@@ -90,9 +89,6 @@ class Scheduler:
     @property
     def models(self) -> Mapping[str, Model]:
         return self._models
-
-    def new_id(self) -> str:
-        return f"b{next(self._ids)}"
 
     def opened(self, batch: Batch, spawn: Spawn | None) -> None:
         """Know of a batch until `ended`; `spawn` answers those for children."""
@@ -132,13 +128,15 @@ class Scheduler:
     def _from_memo(self, call: Call) -> bool:
         if not call.request.options.cache:
             return False
-        reply = self._memo.get(call.key)
+        reply, kept = self._memo.get(call.key), False
         if reply is None and isinstance(call.request, Request):
-            reply = self._cache.get(call.key)
+            reply, kept = self._cache.get(call.key), True
         if reply is None:
             return False
+        if kept:
+            self._memo.put(call.key, reply)
         self._ledger.count_cached()
-        call.batch.succeed(call, reply, cached=True)
+        call.batch.succeed(call, reply, cached=True, kept=kept)
         return True
 
     def _pump(self, lane: _Lane) -> None:
@@ -201,6 +199,7 @@ class Scheduler:
     def _ask(self, call: Call, place: Reservation, lane: _Lane) -> None:
         if call.request.options.cache:
             self._memo.begin(call.key)
+        call.spent.begun = time.monotonic()
         task = asyncio.ensure_future(self._work(call, place))
         lane.tasks.add(task)
         call.batch.running[call.index] = task
@@ -211,7 +210,7 @@ class Scheduler:
     def _work(self, call: Call, place: Reservation) -> Coroutine[Any, Any, Reply]:
         request = call.request
         if isinstance(request, ChildRequest):
-            return self._spawns[call.batch](request, call.spent)
+            return self._spawns[call.batch](call, request)
         model = self._models[request.options.model]
         if request.options.tools or request.options.shape:
             return SubAgent(

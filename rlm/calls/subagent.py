@@ -41,6 +41,7 @@ class SubAgent:
     ) -> None:
         self._options = request.options
         self._messages: list[Message] = list(request.messages)
+        spent.messages = self._messages
         self._model = model
         self._place: Reservation | None = place
         self._ledger = ledger

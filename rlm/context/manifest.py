@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from rlm.context import beneath
 from rlm.errors import InputError
+
+PIECE = 1 << 20
 
 Kind = Literal["str", "text", "json", "path", "files"]
 """What the guest makes of it: a str, a `Text`, parsed JSON, a path, or a mapping of files."""
@@ -59,22 +62,32 @@ class Item:
             digest.update(json.dumps([part.name, part.size, part.mtime_ns, part.inode]).encode())
         return digest.hexdigest()
 
-    def sha256(self) -> str:
+    def sha256(self, stopped: Callable[[], bool] = bool) -> str:
         """A hash of names and contents: reads every file. `InputError` if one cannot be read any more.
 
-        For one file it is that of its content alone, as `sha256sum` prints it.
+        For one file it is that of its content alone, as `sha256sum` prints it. Raises `Stopped` as soon as
+        `stopped` says so.
         """
         if self.kind != "files":
-            return _content(self.parts[0])
+            return _content(self.parts[0], stopped)
         digest = hashlib.sha256()
         for part in self.parts:
-            digest.update(json.dumps([part.name, _content(part)]).encode())
+            digest.update(json.dumps([part.name, _content(part, stopped)]).encode())
         return digest.hexdigest()
 
 
-def _content(part: Part) -> str:
+class Stopped(Exception):
+    """Nobody needs the hash any more."""
+
+
+def _content(part: Part, stopped: Callable[[], bool]) -> str:
+    digest = hashlib.sha256()
     try:
-        with beneath.file(part.root, part.path) as fd, os.fdopen(os.dup(fd), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with beneath.file(part.root, part.path) as fd:
+            while piece := os.read(fd, PIECE):
+                if stopped():
+                    raise Stopped
+                digest.update(piece)
+        return digest.hexdigest()
     except OSError as error:
         raise InputError(f"cannot read {part.name}: {error.strerror}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,9 +40,9 @@ class PreparedInput:
         """A cheap hash by name, of sizes, times and inodes."""
         return {item.name: item.fingerprint() for item in self.items}
 
-    def sha256(self) -> dict[str, str]:
-        """A hash of the contents by name; reads everything."""
-        return {item.name: item.sha256() for item in self.items}
+    def sha256(self, stopped: Callable[[], bool] = bool) -> dict[str, str]:
+        """A hash of the contents by name; reads everything. Raises `InputError`, and `Stopped` if `stopped` says so."""
+        return {item.name: item.sha256(stopped) for item in self.items}
 
     def local_config(self) -> dict[str, Any]:
         """The configuration for a sandbox without mounts: it finds everything where the host has it."""

@@ -13,23 +13,30 @@ SHORTEST_SECRET = 8
 spoil the text and protect nothing."""
 
 Encode = Callable[[Event], bytes]
+Redact = Callable[[bytes], bytes]
 
 
 def encoder(secrets: Iterable[str] = ()) -> Encode:
     """A function from an event to its line, newline included, with every one of `secrets` blotted out."""
-    needles = sorted(
-        {_inner(secret) for secret in secrets if len(secret) >= SHORTEST_SECRET},
-        key=len,
-        reverse=True,
-    )
+    redact = redactor(secrets, inner=True)
 
     def encode(event: Event) -> bytes:
-        line = _dumps(event)
-        for needle in needles:
-            line = line.replace(needle, REDACTED)
-        return line + b"\n"
+        return redact(_dumps(event)) + b"\n"
 
     return encode
+
+
+def redactor(secrets: Iterable[str] = (), *, inner: bool = False) -> Redact:
+    """A function that blots out every one of `secrets` in a text; `inner`: in one that is JSON."""
+    kept = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
+    needles = sorted({_inner(s) if inner else s.encode("utf-8", "replace") for s in kept}, key=len, reverse=True)
+
+    def redact(text: bytes) -> bytes:
+        for needle in needles:
+            text = text.replace(needle, REDACTED)
+        return text
+
+    return redact
 
 
 def _inner(secret: str) -> bytes:

@@ -2,6 +2,9 @@
 
     $XDG_STATE_HOME/rlm/runs/<run_id>/events.jsonl    every event, one JSON object per line
                                      /result.json     the result, once there is one
+                             /blobs/SHA256    large texts of the events
+                             /input.json      where the input lies, for a run that is taken up again
+                             /input/          what came by stdin or through the API
 
 The folders are readable by their owner only: they hold prompts, which hold documents.
 """
@@ -16,6 +19,8 @@ import platformdirs
 
 EVENTS_FILE = "events.jsonl"
 RESULT_FILE = "result.json"
+INPUT_FILE = "input.json"
+BLOBS = "blobs"
 
 
 def new_run_id() -> str:

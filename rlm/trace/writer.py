@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rlm.errors import ConfigError
 from rlm.events import TRANSIENT, Event
-from rlm.trace.records import encoder
-from rlm.trace.store import EVENTS_FILE, RESULT_FILE, private_dir
+from rlm.trace.blobs import LARGE, Blobs
+from rlm.trace.records import encoder, redactor
+from rlm.trace.store import BLOBS, EVENTS_FILE, RESULT_FILE, private_dir
 
 FLUSH_AT = 1 << 20
 """Bytes that may wait for the end of the loop's tick."""
@@ -27,7 +29,11 @@ class TraceWriter:
     A write that fails (a full disk) is told once through `on_error`; the trace then ends at the last whole
     line and the run goes on. Not thread-safe: one run, one thread.
 
-    Raises `ConfigError` if the folder cannot be made or the file cannot be opened.
+    Texts of more than `rlm.trace.blobs.LARGE` characters go to `folder/blobs`. The file is locked while the
+    writer is open, which is how others know that the run goes on; what a killed run left of its last line is
+    cut off.
+
+    Raises `ConfigError` if the folder cannot be made, the file cannot be opened, or another run writes to it.
     """
 
     def __init__(
@@ -39,14 +45,16 @@ class TraceWriter:
     ) -> None:
         self.path = folder / EVENTS_FILE
         self._on_error = on_error
+        secrets = tuple(secrets)
         self._encode = encoder(secrets)
+        self._blobs = Blobs(folder / BLOBS, redact=redactor(secrets))
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         try:
             private_dir(folder)
             self._fd: int | None = _open(self.path, os.O_APPEND)
-            self._good_size = os.fstat(self._fd).st_size
+            self._good_size = _whole_lines(self._fd)
         except OSError as error:
             raise ConfigError(f"cannot write the trace to {folder}: {error.strerror or error}") from error
 
@@ -54,6 +62,12 @@ class TraceWriter:
         if event["type"] in TRANSIENT or self._fd is None:
             return
         line = self._encode(event)
+        if len(line) > LARGE:
+            try:
+                line = self._encode(self._blobs.lift(event))
+            except OSError as error:
+                self._give_up(error)
+                return
         self._waiting.append(line)
         self._waiting_bytes += len(line)
         if event["type"] == "run.completed":
@@ -120,8 +134,24 @@ class TraceWriter:
             self._on_error(f"the trace ends here, {self.path} cannot be written: {error.strerror or error}")
 
 
+def _whole_lines(fd: int) -> int:
+    """Lock the file and cut it after its last whole line; its size. Raises `BlockingIOError` if it is locked."""
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    size = os.fstat(fd).st_size
+    keep = size
+    while keep:
+        start = max(0, keep - FLUSH_AT)
+        if end := os.pread(fd, keep - start, start).rfind(b"\n") + 1:
+            keep = start + end
+            break
+        keep = start
+    if keep < size:
+        os.ftruncate(fd, keep)
+    return keep
+
+
 def _open(path: Path, flag: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flag, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flag, 0o600)
 
 
 def _write_all(fd: int, data: bytes) -> None:

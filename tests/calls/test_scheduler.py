@@ -190,7 +190,7 @@ async def test_each_outcome_is_recorded_and_flushed_before_it_is_delivered(bench
     make = bench()
     await make.ask([f"p{i}" for i in range(50)])
     for index in range(50):
-        recorded, delivered = make.order.index(f"recorded b1.{index}"), make.order.index(f"delivered {index}")
+        recorded, delivered = make.order.index(f"recorded 0.b1.{index}"), make.order.index(f"delivered {index}")
         assert "flushed" in make.order[recorded:delivered]
 
 
