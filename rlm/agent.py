@@ -15,8 +15,10 @@ from rlm.context import Input, Value
 from rlm.errors import ConfigError
 from rlm.events import Event
 from rlm.layers import check_settings, load_settings
+from rlm.record import Record
 from rlm.result import RunResult
 from rlm.run import Run
+from rlm.trace.reader import find
 
 
 class RLM:
@@ -83,6 +85,25 @@ class RLM:
         finally:
             task.cancel()
             await asyncio.wait({task})
+
+    def resume(self, run: str | Path | None = None) -> RunResult:
+        """`aresume`, blocking; not inside a running event loop."""
+        return asyncio.run(self.aresume(run))
+
+    async def aresume(self, run: str | Path | None = None) -> RunResult:
+        """Go on with a run whose process was killed or interrupted, or whose endpoint failed.
+
+        `run` is its id, the beginning of it, or its folder; the latest one by default. No reply that had arrived is
+        asked for again; the cells are executed again, and a `cell.diverged` event tells of one that did something
+        else than before. A run that has ended otherwise returns its result.
+
+        Raises `InputError` if there is no such run, it goes on elsewhere or its input has changed, and `ConfigError`
+        for settings with which it would not be the same run.
+        """
+        record = Record(find(str(run) if run else None, self.settings.trace_dir))
+        if record.past.result and record.over:
+            return RunResult.from_dict(record.past.result)
+        return await self._play(Run(self.settings, record.question, record=record))
 
     def interrupt(self) -> None:
         """End all runs of this object now, each with its best draft. From any thread or signal handler."""

@@ -129,10 +129,16 @@ class Ledger:
         self.deadline = float("inf")
         """When the time of the run is over, as of `time.monotonic`."""
 
-    def start_clock(self) -> None:
-        """The run's time begins now."""
+    def start_clock(self, *, used: float = 0.0) -> None:
+        """The run's time begins now, or goes on after as many seconds."""
         if self.limits.timeout is not None:
-            self.deadline = time.monotonic() + self.limits.timeout
+            self.deadline = time.monotonic() + max(0.0, self.limits.timeout - used)
+
+    def recall(self, kind: Kind, model: str, tokens: Tokens, *, attempts: int, call: bool, child: bool) -> None:
+        """Count what was spent before this process took the run up again; `call`: as one of its sub-calls."""
+        self._sub_calls += call
+        self.children += child
+        self._record(kind, model, tokens, attempts)
 
     def set_aside(self, owner: object, model: str, input_tokens: int, output_tokens: int) -> None:
         """Keep this much for the last turn of the rollout `owner`, instead of what was kept before."""

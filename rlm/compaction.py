@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlm.budget import Ledger, Shortage
-from rlm.calls.outcome import Spent
+from rlm.calls.outcome import Spent, cached_input
 from rlm.calls.subagent import ask
-from rlm.conversation import Conversation, python_tool
+from rlm.conversation import Conversation, Turns, python_tool
 from rlm.errors import ModelError
 from rlm.estimate import message_tokens
+from rlm.events import Event
 from rlm.prompts import render
 from rlm.protocols import Emit, Model
 from rlm.root import Role
@@ -57,6 +58,11 @@ class Compactor:
         """The endpoint says that the prompt is too long: compact whatever is known of the window. Whether it did."""
         return not self._off and await self._try(talk)
 
+    def recall(self, talk: Conversation, event: Event) -> None:
+        """Hand over as the record says."""
+        turns = Turns(event["first_turn"], event["last_turn"])
+        talk.hand_over(turns, event["handover"].strip(), _handed_over(turns))
+
     async def _try(self, talk: Conversation) -> bool:
         older = talk.older_turns(KEEP_TURNS, most=int(KEEP_SHARE * (self._model.context_window or 1 << 30)))
         if not older:
@@ -79,7 +85,7 @@ class Compactor:
         self._failures = 0 if done else self._failures + 1
         first, last = older
         if done:
-            talk.hand_over(older, completion.text.strip(), render("handed_over", first=first, last=last))
+            talk.hand_over(older, completion.text.strip(), _handed_over(older))
         self._emit(
             "compaction.completed",
             first_turn=first,
@@ -92,6 +98,7 @@ class Compactor:
             input_tokens=spent.input,
             output_tokens=spent.output,
             estimated=spent.estimated,
+            **cached_input(spent.cached_input),
             seconds=time.monotonic() - begun,
             attempts=spent.attempts,
         )
@@ -101,3 +108,7 @@ class Compactor:
         params = {name: value for name, value in self._role.params.items() if name not in ("stop", "max_tokens")}
         # The same tools as ever, so that the endpoint finds the prompt in its cache; none is to be called.
         return {**params, "tools": [python_tool()], "tool_choice": "none"} if self._native_tools else params
+
+
+def _handed_over(turns: Turns) -> str:
+    return render("handed_over", first=turns.first, last=turns.last)

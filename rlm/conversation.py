@@ -96,6 +96,11 @@ class Conversation:
             number = self._turns[-1].last + 1 if self._turns else 1
             self._turns.append(Turns(number, number))
 
+    def restore(self, messages: list[Message]) -> None:
+        """Be where a request with these messages is about to be sent."""
+        *self._messages, last = messages
+        self._unsent = [last["content"]]
+
     def _next(self) -> Message:
         """All that is to be said, as one message: endpoints want roles to alternate."""
         content = "\n\n".join(self._unsent)

@@ -36,6 +36,12 @@ class RLMError(Exception):
     exit_code = 1
 
 
+def exit_code_of(name: str) -> int:
+    """The exit code of the error of this name."""
+    error = globals().get(name)
+    return error.exit_code if isinstance(error, type) and issubclass(error, RLMError) else RLMError.exit_code
+
+
 class UserError(RLMError):
     """A mistake of the caller, found before anything was spent."""
 

@@ -13,9 +13,11 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
     run.started       schema_version, question, model, sub_model, models, sandbox, depth, settings (those that were
                       chosen, without secrets), sub_system (the system prompt of sub-LLMs), limits, inputs (by name:
                       kind, source, bytes, files, fingerprint)
-    run.resumed       turns, calls (of the record, that are not asked again), seconds
+    run.resumed       turns, calls (of the record, which are not made again), seconds (that it took so far), and of the
+                      run: question, model, sub_model, sandbox, depth, limits
     inputs.hashed     inputs (name, sha256), as soon as everything was read once
-    tools.opened      tools (the definitions that sub-LLMs get), system (their system prompt)
+    tools.opened      tools (the definitions that sub-LLMs get), system (their system prompt), functions and shipped
+                      (those of the REPL), read_only
     child.started     parent, depth, batch, index, key (of the call that it answers), query, model, max_turns
     child.completed   answer, ready, stop_reason, error, turns, input_tokens, output_tokens (with all below it), seconds
     kernel.started    sandbox, seconds
@@ -30,9 +32,11 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
                       tokens_before, tokens_after, input_tokens, output_tokens, estimated, seconds, attempts
     cell.started      turn, code
     cell.completed    turn, status, output, omitted, error, seconds, active_seconds, variables, notices
-    cell.diverged     turn, expected, got: a cell that was executed again did something else than it had
+    cell.diverged     turn, field, expected, got: a cell that was executed again did something else than it had
     batch.started     batch, size, model, kind (plain | recursive), max_tokens, system (if it is not `sub_system`),
                       params, schema, tools, loop (the line of the serial loop that it is ahead of)
+    call.replied      batch, index, key, text, tool_calls, finish_reason, model, input_tokens, output_tokens, estimated,
+                      attempts: a reply of a sub-LLM that is not its last one; what it took is part of call.completed
     tool.completed    batch, index, name, arguments, output, failed, seconds
     function.completed  name, args, kwargs, result, failed (why, or null), seconds
     call.completed    batch, index, key, prompt, text | error, data, model, input_tokens, output_tokens,
@@ -49,13 +53,16 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
     run.completed     result            the object of `RunResult.to_dict()`
 
 In the trace file, an event with long texts has excerpts in their places, and `blobs` (see `rlm.trace.blobs`).
-A live display also gets `root.delta` (turn, text): it is not written to the trace.
+Tokens of input that the endpoint read from its cache are told as `cached_input_tokens`, if there were any.
+
+A live display also gets `root.delta` (turn, text): it is not written to the trace. Where a run is executed again from
+its trace, what comes from there has `past`: true.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -63,22 +70,53 @@ SCHEMA_VERSION = 1
 Event = dict[str, Any]
 Sink = Callable[[Event], None]
 
+COMMON = ("type", "seq", "ts", "run_id")
+"""The fields of every event."""
+
 TRANSIENT = frozenset({"root.delta"})
 """Shown live, never written down."""
 
 
-class EventLog:
-    """Numbers and stamps events and hands each to every sink, in order, on the caller's thread."""
+def identity(event: Event) -> tuple[Any, ...] | None:
+    """What an event is about, the same when a cell is executed again; None for one that may come many times."""
+    type_ = event["type"]
+    match type_:
+        case "run.started" | "inputs.hashed" | "tools.opened":
+            return (type_,)
+        case "turn.started" | "cell.started" | "cell.completed":
+            return (type_, event["rollout"], event["turn"])
+        case "answer.changed":
+            return (type_, event["rollout"], event["version"])
+        case "child.started" | "child.completed":
+            return (type_, event["rollout"])
+        case "batch.started" | "batch.completed":
+            return (type_, event["batch"])
+        case "call.completed":
+            return (type_, event["batch"], event["index"])
+    return None
 
-    def __init__(self, run_id: str, *sinks: Sink) -> None:
+
+class EventLog:
+    """Numbers and stamps events and hands each to every sink, in order, on the caller's thread.
+
+    A run that is taken up again goes on after `seq`, and does not tell a second time what is `known` (see `identity`)
+    or comes from the record (`past`).
+    """
+
+    def __init__(
+        self, run_id: str, *sinks: Sink, seq: int = 0, known: Collection[tuple[Any, ...]] | None = None
+    ) -> None:
         self.run_id = run_id
         self._sinks = list(sinks)
-        self._seq = 0
+        self._seq = seq
+        self._known = known
 
     def add_sink(self, sink: Sink) -> None:
         self._sinks.append(sink)
 
     def emit(self, type_: str, /, **fields: Any) -> None:
+        if self._known is not None and (fields.get("past") or identity({"type": type_, **fields}) in self._known):
+            return
         self._seq += 1
         event: Event = {"type": type_, "seq": self._seq, "ts": time.time(), "run_id": self.run_id, **fields}
         for sink in self._sinks:

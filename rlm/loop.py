@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from rlm.budget import Ledger
 from rlm.compaction import Compactor
@@ -19,6 +19,7 @@ from rlm.config import Settings
 from rlm.conversation import Conversation
 from rlm.errors import PromptTooLong, RunError
 from rlm.observation import Budget, observe, remaining_line
+from rlm.past import Handover, PastRollout
 from rlm.prompts import render
 from rlm.protocols import Answer, CellResult, Emit, Kernel, Model
 from rlm.repetition import Repetition
@@ -28,6 +29,8 @@ from rlm.root import Role, RootModel
 
 MAX_REMINDERS = 2
 """In a row; the next reply without code ends the run."""
+SAME = ("status", "output", "omitted", "error", "variables")
+"""What a cell must come to again when it is executed again."""
 LAST_SECONDS = 60.0
 """Most seconds set aside for the last turn; a tenth of `timeout` if that is less."""
 
@@ -62,7 +65,7 @@ class Rollout:
     """A root model's way through one question. Used once.
 
     `started` is awaited before the first cell: the kernel may start while the model already writes.
-    `begin_cell` is called before each cell.
+    `begin_cell` is called before each cell. `past` is what the record holds of it, if the run was taken up again.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Rollout:
         settings: Settings,
         emit: Emit,
         begin_cell: Callable[[], None],
+        past: PastRollout | None = None,
     ) -> None:
         self._task = task
         self._root = RootModel(model, ledger, role=role, settings=settings, emit=emit)
@@ -94,6 +98,9 @@ class Rollout:
         self._settings = settings
         self._emit = emit
         self._begin_cell = begin_cell
+        self._past = past or PastRollout()
+        self._diverged: list[int] = []
+        """Turns whose cells did something else when they were executed again."""
         self._seconds = task.deadline - time.monotonic()
         self._talk = Conversation(task.system)
         self._draft = Answer()
@@ -163,12 +170,32 @@ class Rollout:
     # --- the turns
 
     async def _play(self) -> StopReason:
+        stop = await self._catch_up()
+        if stop or self._past.offline:
+            return stop or self._past.stop_reason or "interrupted"
         while True:
             await self._compactor.keep_within(self._talk)
             last = await self._why_last()
             stop = await self._step(last)
             if stop or last:
                 return stop or last or "error"
+
+    async def _catch_up(self) -> StopReason | None:
+        """Go through what the record holds: nothing is asked, and the cells are executed, for the kernel's state.
+
+        The model is told afterwards if a cell did something else than it had been told.
+        """
+        for step in self._past.steps:
+            if isinstance(step, Handover):
+                self._compactor.recall(self._talk, step.event)
+                continue
+            reply = self._root.recall(self._talk, step)
+            stop = await self._take(reply, self._turns + 1, step.last)
+            if stop or step.last:
+                return stop or cast("StopReason", step.last)
+        if self._diverged:
+            self._talk.say(render("diverged", turns=self._diverged))
+        return None
 
     async def _step(self, last: StopReason | None) -> StopReason | None:
         """One request and, if it has code, one cell; returns why the run is over, if it is."""
@@ -189,8 +216,10 @@ class Rollout:
             if not await self._compactor.after_refusal(self._talk):
                 raise
             return None if last is None else await self._step(last)
-        if reply is None:
-            return last
+        return last if reply is None else await self._take(reply, turn, last)
+
+    async def _take(self, reply: Reply, turn: int, last: StopReason | None) -> StopReason | None:
+        """Do what a reply says."""
         self._said.append(reply.text)
         if reply.code is None:
             return self._without_code(reply, last)
@@ -217,7 +246,9 @@ class Rollout:
         self._begin_cell()
         self._emit("cell.started", turn=turn, code=code)
         cell = await self._run(code, self._seconds_left(last=last))
-        self._emit("cell.completed", turn=turn, **_cell_fields(cell))
+        fields = _cell_fields(cell)
+        self._emit("cell.completed", turn=turn, **fields)
+        self._compare(turn, fields)
         self.on_answer(cell.answer)
         complaint = "" if last else self._complaint()
         if self._final and not complaint:
@@ -227,6 +258,16 @@ class Rollout:
             self._refused = self._draft.version
             self._talk.say(render("misfit", complaint=complaint))
         return stop
+
+    def _compare(self, turn: int, fields: Mapping[str, Any]) -> None:
+        """Whether a cell of the record has done the same again."""
+        if (before := self._past.cells.get(turn)) is None:
+            return
+        for name in SAME:
+            if before[name] != fields[name]:
+                self._diverged.append(turn)
+                self._emit("cell.diverged", turn=turn, field=name, expected=before[name], got=fields[name])
+                return
 
     def _complaint(self) -> str:
         """What is wrong with an answer that is ready; it is looked at once."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rlm.errors import RLMError
+from rlm.errors import RLMError, exit_code_of
 from rlm.events import SCHEMA_VERSION
 
 StopReason = Literal[
@@ -93,6 +94,19 @@ class RunResult:
         if self.error is not None:
             return self.error.exit_code
         return _EXIT_CODES.get(self.stop_reason, _LIMIT_REACHED)
+
+    @classmethod
+    def from_dict(cls, result: Mapping[str, Any]) -> RunResult:
+        """What `to_dict` made."""
+        usage = {kind: Usage(**result["usage"][kind]) for kind in ("root", "sub")}
+        error = result["error"]
+        names = ("answer", "ready", "stop_reason", "turns", "cost", "seconds", "run_id", "schema_version")
+        return cls(
+            **{name: result[name] for name in names},
+            usage=RunUsage(**usage),
+            trace=Path(result["trace"]) if result["trace"] else None,
+            error=Failure(error["type"], error["message"], exit_code_of(error["type"])) if error else None,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, the object that `--json` prints."""

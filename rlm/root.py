@@ -9,12 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlm.blocks import ToolCall
 from rlm.budget import Kind, Ledger, Reservation, Shortage
+from rlm.calls.outcome import cached_input
 from rlm.config import Settings
 from rlm.conversation import Conversation, python_tool
 from rlm.errors import EndpointError, ModelError, attempts_of
 from rlm.estimate import BYTES_PER_TOKEN
-from rlm.protocols import Delta, Emit, Message, Model
+from rlm.events import COMMON
+from rlm.past import Exchange
+from rlm.protocols import Delta, Emit, Message, Model, Tokens
 from rlm.reply import Reply, ReplyReader
 from rlm.result import StopReason
 
@@ -95,6 +99,19 @@ class RootModel:
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
+    def recall(self, talk: Conversation, exchange: Exchange) -> Reply:
+        """The reply of the record in the place of `reply`: nothing is sent, and `talk` is to the letter as it was."""
+        event = exchange.reply
+        call = event["tool_call"]
+        reply = Reply(event["text"], event["code"], ToolCall(**call) if call else None, event["broken"])
+        talk.restore(exchange.messages)
+        self._sent = exchange.messages
+        talk.measured(talk.input_tokens(), Tokens(event["input_tokens"], estimated=event["estimated"]))
+        fields = {name: value for name, value in event.items() if name not in COMMON and name != "rollout"}
+        self._emit("root.completed", **fields, past=True)
+        talk.accept(reply)
+        return reply
+
     async def _ask(
         self,
         talk: Conversation,
@@ -123,6 +140,7 @@ class RootModel:
             input_tokens=tokens.input,
             output_tokens=tokens.output,
             estimated=tokens.estimated,
+            **cached_input(tokens.cached_input),
             seconds=time.monotonic() - begun,
             attempts=reader.attempts or 1,
         )

@@ -10,12 +10,13 @@ import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rlm import parts, threads
+from rlm.budget import Ledger, Limits
 from rlm.calls.cache import ReplyCache, SqliteCache
 from rlm.calls.scheduler import Scheduler
 from rlm.config import Settings
@@ -29,6 +30,7 @@ from rlm.kernels.scratch import scratch_dir
 from rlm.loop import Outcome, Rollout
 from rlm.prompts import render, render_root, tips_text
 from rlm.protocols import Emit
+from rlm.record import Record
 from rlm.result import Failure, RunResult
 from rlm.sandboxes import check_packages, open_sandbox, package_lines
 from rlm.tools import Toolbox, check_tools, open_toolbox
@@ -64,23 +66,32 @@ class Run:
         *,
         sinks: Iterable[Sink] = (),
         confirm: Confirm | None = None,
+        record: Record | None = None,
     ) -> None:
         if not question.strip():
             raise ConfigError("the question is empty")
-        self.id = new_run_id()
+        self._record = record
+        self._past = record.past if record else None
+        again = record is not None and not record.offline
+        self.id = record.run_id if record and again else new_run_id()
         self._settings = settings
         self._question = question
         self._inputs = inputs
         self._confirm = confirm
         self._events = EventLog(self.id, *sinks)
+        if self._past and again:
+            self._events = EventLog(self.id, *sinks, seq=self._past.last_seq, known=self._past.known)
         self._emit: Emit = self._events.emit
         self._models = parts.models(settings)
         self._ledger = parts.ledger(settings)
+        if record is not None:
+            self._take_up(record)
         self._trace: TraceWriter | None = None
         self._rollout: Rollout | None = None
         self._task: asyncio.Task[Any] | None = None
         self._interrupted = False
         self._begun = time.monotonic()
+        self._begun -= self._past.seconds if self._past and again else 0.0
         check_packages(settings)
         check_tools(settings.tools, settings.mcp, settings.functions, REPL_NAMES)
         self._system_prompt(Toolbox(), 0, settings.max_turns)  # a template that cannot be rendered is found now
@@ -126,10 +137,24 @@ class Run:
         """The result as it stands, told as the last event: for a process that ends now, without cleaning up."""
         return self._completion(self._so_far("interrupted"))
 
+    def _take_up(self, record: Record) -> None:
+        """Have what the record says was spent count; what is to be executed from it alone needs no limits."""
+        if record.offline:
+            self._models = record.models(self._models)
+            self._ledger = Ledger(Limits(), parts.prices(self._settings))
+        else:
+            record.check(self._settings)
+        for each in record.past.spendings:
+            self._ledger.recall(
+                each.kind, each.model, each.tokens, attempts=each.attempts, call=each.call, child=each.child
+            )
+
     # --- the parts
 
     async def _prepared(self, folder: Path) -> PreparedInput:
         """The input, looked at and spooled: in a thread that may be left behind, as stdin may never end."""
+        if self._record is not None:
+            return await threads.watch(self._record.prepared, name="rlm-prepare")
         work = partial(
             prepare,
             self._inputs,
@@ -143,14 +168,12 @@ class Run:
         prepared = await self._prepared(folder)
         self._started(prepared)
         async with AsyncExitStack() as stack:
-            if self._trace is not None:
+            if self._trace is not None and self._record is None:
                 await stack.enter_async_context(self._kept(prepared, folder))
             for model in self._models.all():
                 stack.push_async_callback(model.aclose)
             toolbox = await stack.enter_async_context(self._open_toolbox())
-            if toolbox.definitions:
-                system = render("sub", tools=True, max_turns=self._settings.sub_max_turns)
-                self._emit("tools.opened", tools=toolbox.definitions, system=system)
+            self._tell_of(toolbox)
             scheduler = self._scheduler(toolbox)
             stack.push_async_callback(scheduler.aclose)
             opening = open_sandbox(
@@ -174,14 +197,28 @@ class Run:
                 system=partial(self._system_prompt, toolbox),
                 toolbox=toolbox,
                 emit=self._emit,
+                past=self._past,
             )
-            self._ledger.start_clock()
+            self._ledger.start_clock(used=self._past.seconds if self._past else 0.0)
             self._rollout = await stack.enter_async_context(tree.root(self._question, prepared.preview))
             return await self._rollout.run()
 
-    def _open_toolbox(self) -> AbstractAsyncContextManager[Toolbox]:
+    @asynccontextmanager
+    async def _open_toolbox(self) -> AsyncIterator[Toolbox]:
         settings = self._settings
-        return open_toolbox(settings.tools, settings.mcp, settings.functions, reserved=REPL_NAMES)
+        if self._record is not None and self._record.offline:
+            yield self._record.toolbox()
+            return
+        async with open_toolbox(settings.tools, settings.mcp, settings.functions, reserved=REPL_NAMES) as toolbox:
+            if self._record is not None:
+                self._record.check_tools(toolbox)
+            yield toolbox
+
+    def _tell_of(self, toolbox: Toolbox) -> None:
+        there_is = toolbox.told(everything=self._settings.depth == 0)
+        if there_is["tools"] or there_is["functions"] or there_is["shipped"]:
+            system = render("sub", tools=True, max_turns=self._settings.sub_max_turns)
+            self._emit("tools.opened", **there_is, system=system)
 
     def _guest_config(self, toolbox: Toolbox) -> dict[str, Any]:
         """What every kernel is to know beside the input."""
@@ -205,10 +242,11 @@ class Run:
             tools=toolbox if toolbox.definitions else None,
             sub_max_turns=settings.sub_max_turns,
             cache=self._cache(),
+            past=self._past,
         )
 
     def _cache(self) -> ReplyCache | None:
-        if self._settings.cache is None:
+        if self._settings.cache is None or (self._record is not None and self._record.offline):
             return None
         salt = parts.reply_salt(self._settings)
         return SqliteCache(self._settings.cache, salt=salt, on_error=lambda text: self._emit("notice", text=text))
@@ -243,18 +281,19 @@ class Run:
     @asynccontextmanager
     async def _folder(self) -> AsyncIterator[Path]:
         """The run's folder, which holds the trace; without a trace, one that goes with the run."""
-        if self._settings.no_trace:
+        if self._settings.no_trace or (self._record is not None and self._record.offline):
             with scratch_dir() as scratch:
                 yield scratch
             return
-        folder = runs_dir(self._settings.trace_dir) / self.id
+        folder = self._record.folder if self._record else runs_dir(self._settings.trace_dir) / self.id
         secrets = secrets_of(self._settings)
         self._trace = TraceWriter(folder, secrets=secrets, on_error=lambda text: self._emit("notice", text=text))
         self._events.add_sink(self._trace)
         try:
             yield folder
         except UserError:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            if self._record is None:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
         finally:
             self._trace.close()
@@ -286,6 +325,12 @@ class Run:
 
     def _started(self, prepared: PreparedInput) -> None:
         settings = self._settings
+        if self._past is not None:
+            of_run = {name: self._past.started[name] for name in ("question", "model", "sub_model", "sandbox", "depth")}
+            limits = dict(settings.limits())
+            made = {"turns": self._past.turns, "calls": self._past.calls, "seconds": self._past.seconds}
+            self._emit("run.resumed", **made, **of_run, limits=limits)
+            return
         self._emit(
             "run.started",
             schema_version=SCHEMA_VERSION,

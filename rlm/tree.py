@@ -30,14 +30,12 @@ from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.session import KernelSession
 from rlm.loop import Outcome, Rollout, Task
 from rlm.parts import Models
+from rlm.past import CUT_OFF, ROOT, Past
 from rlm.prompts import render
 from rlm.protocols import Answer, Emit, Handler, Model
 from rlm.result import StopReason
 from rlm.root import Role
 from rlm.tools import Toolbox, ToolFailure
-
-ROOT = "0"
-"""The id of the root; that of its third child is `0.3`."""
 
 _KINDS: Mapping[StopReason, str] = {
     "max_turns": "budget",
@@ -61,6 +59,7 @@ class Node:
     """Taken by it and all below it."""
     output_tokens: int = 0
     children: Any = field(default_factory=lambda: count(1))
+    """Numbers for them."""
 
 
 class Tree:
@@ -81,6 +80,7 @@ class Tree:
         system: Callable[[int, int], str],
         toolbox: Toolbox,
         emit: Emit,
+        past: Past | None = None,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -92,6 +92,7 @@ class Tree:
         self._system = cache(system)
         self._toolbox = toolbox
         self._emit = emit
+        self._past = past
 
     @asynccontextmanager
     async def root(self, question: str, preview: str) -> AsyncIterator[Rollout]:
@@ -113,7 +114,8 @@ class Tree:
         """Have a child of `parent` answer. Raises `CallFailed`."""
         assert parent.rollout is not None
         options = request.options
-        node = self._new_node(f"{parent.id}.{next(parent.children)}", parent.depth + 1)
+        name = self._past.child(parent.id, call.key) if self._past else None
+        node = self._new_node(name or f"{parent.id}.{next(parent.children)}", parent.depth + 1)
         call.spent.child = node.id
         seconds = min(parent.rollout.seconds_for_children(), options.timeout or float("inf"))
         task = Task(
@@ -164,6 +166,8 @@ class Tree:
 
     def _new_node(self, id_: str, depth: int) -> Node:
         node = Node(id_, depth, emit=self._emit)
+        if self._past:
+            node.children = count(self._past.children(id_) + 1)
         node.emit = partial(self._tally, node)
         return node
 
@@ -204,6 +208,7 @@ class Tree:
                 settings=settings,
                 emit=node.emit,
                 begin_cell=caller.begin_cell,
+                past=self._past.rollout(node.id) if self._past else None,
             )
             yield node.rollout
         finally:
@@ -220,7 +225,9 @@ class Tree:
     async def _function(self, node: Node, message: Mapping[str, Any]) -> dict[str, Any]:
         """Serves a function of the REPL; tools of sub-LLMs are among them where there are no sub-LLMs."""
         name, args, kwargs = (message.get(key) for key in ("name", "args", "kwargs"))
-        begun, reply = time.monotonic(), {"failed": "it was cut off"}
+        if self._past and (done := self._past.function(node.id, str(name)[:80], args, kwargs)):
+            return {"failed": done["failed"]} if done["failed"] else {"result": done["result"]}
+        begun, reply = time.monotonic(), {"failed": CUT_OFF}
         try:
             everything = self._settings.depth == 0
             reply = {"result": await self._toolbox.call_function(name, args, kwargs, everything=everything)}

@@ -13,7 +13,7 @@ from rlm.calls.free import FreeEvents
 from rlm.calls.images import messages_without_data, without_data
 from rlm.calls.options import Options
 from rlm.calls.outbox import Outbox
-from rlm.calls.outcome import Reply, Spent
+from rlm.calls.outcome import Reply, Spent, cached_input
 from rlm.calls.request import ChildRequest, Refused, Request
 from rlm.protocols import Deliver, Emit, Item
 
@@ -126,19 +126,35 @@ class Batch:
         """See `OpenBatch.wait`."""
         await self._delivered.wait()
 
-    def succeed(self, call: Call, reply: Reply, *, cached: bool, kept: bool = False) -> None:
-        """A reply to one prompt. A cached one consumed no tokens; one that was `kept` stands in no event so far."""
+    @property
+    def rollout(self) -> str:
+        """The name of the rollout whose code asks."""
+        return self.id.rpartition(".")[0]
+
+    def succeed(self, call: Call, reply: Reply, *, cached: bool, kept: bool = False, past: bool = False) -> None:
+        """A reply to one prompt. A cached one consumed no tokens; one that was `kept` stands in no event so far,
+        and one that is `past` was told when it came.
+        """
         if self._done[call.index]:
             return
         self._counts["ok"] += 1
         self._counts["cached"] += cached
         limited = {"depth_limited": True} if isinstance(call.request, Request) and call.request.depth_limited else {}
         said = {"text": reply.text, "model": reply.model, **reply.extra, **limited}
-        self._record(call.index, call, cached=cached, kept=kept, **said)
+        self._record(call.index, call, cached=cached, kept=kept, past=past, **said)
         took = (0, 0) if cached else reply.took or (call.spent.input, call.spent.output)
         self._finish(call.index, {**said, "input_tokens": took[0], "output_tokens": took[1], "cached": cached})
 
-    def fail(self, index: int, kind: str, message: str, *, text: str = "", call: Call | None = None) -> None:
+    def fail(
+        self,
+        index: int,
+        kind: str,
+        message: str,
+        *,
+        text: str = "",
+        call: Call | None = None,
+        past: bool = False,
+    ) -> None:
         """The error of one prompt; `text` is a reply that was of no use."""
         if self._done[index]:
             return
@@ -147,13 +163,22 @@ class Batch:
         if text:
             error["text"] = text
         model = call.request.options.model if call else self._options.model
-        self._record(index, call, cached=False, error=error, model=model)
+        self._record(index, call, cached=False, past=past, error=error, model=model)
         self._finish(index, {"error": error})
 
-    def _record(self, index: int, call: Call | None, *, cached: bool, kept: bool = False, **fields: Any) -> None:
+    def _record(
+        self,
+        index: int,
+        call: Call | None,
+        *,
+        cached: bool,
+        kept: bool = False,
+        past: bool = False,
+        **fields: Any,
+    ) -> None:
         """A request that was made is always recorded, with its prompt; what cost nothing only in measure."""
         spent = call.spent if call and not cached else Spent()
-        if spent.attempts or spent.child or kept:
+        if spent.attempts or spent.child or kept or past:
             self.tell()
             fields["prompt"] = without_data(call.prompt) if call else None
             if spent.messages:
@@ -167,6 +192,8 @@ class Batch:
             fields = {name: value for name, value in fields.items() if name not in ("text", "data")}
         if call and not call.request.options.cache:
             fields["cache"] = False
+        if past:
+            fields["past"] = True
         self.emit(
             "call.completed",
             batch=self.id,
@@ -177,6 +204,7 @@ class Batch:
             input_tokens=spent.input,
             output_tokens=spent.output,
             estimated=spent.estimated,
+            **cached_input(spent.cached_input),
             seconds=time.monotonic() - call.started if call else 0.0,
             waited=spent.begun - call.started if call and spent.begun else 0.0,
             attempts=spent.attempts,

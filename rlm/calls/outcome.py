@@ -16,6 +16,7 @@ class Spent:
     """Requests made, retries included."""
     input: int = 0
     output: int = 0
+    cached_input: int = 0
     estimated: bool = False
     child: str = ""
     """The rollout that it went to, whose turns count for themselves."""
@@ -28,7 +29,13 @@ class Spent:
         self.attempts += attempts
         self.input += tokens.input
         self.output += tokens.output
+        self.cached_input += tokens.cached_input
         self.estimated |= tokens.estimated
+
+
+def cached_input(tokens: int) -> dict[str, int]:
+    """The field of an event for input that the endpoint had in its cache; nothing if there was none."""
+    return {"cached_input_tokens": tokens} if tokens else {}
 
 
 @dataclass(slots=True)

@@ -26,7 +26,9 @@ from rlm.calls.outcome import CallFailed, Reply, Spent
 from rlm.calls.request import ChildRequest, Request
 from rlm.calls.subagent import SubAgent, ask
 from rlm.errors import ModelError
-from rlm.protocols import Model, SubTools, Tokens, ToolOutput
+from rlm.events import Event
+from rlm.past import Past
+from rlm.protocols import Model, SubTools, Tokens
 
 
 class Spawn(Protocol):
@@ -65,6 +67,7 @@ class Scheduler:
         tools: SubTools | None = None,
         sub_max_turns: int = 8,
         cache: ReplyCache | None = None,
+        past: Past | None = None,
     ) -> None:
         self._models = dict(models)
         self._ledger = ledger
@@ -76,6 +79,9 @@ class Scheduler:
         self._budget: asyncio.Task[None] | None = None
         """Waits for room in the budget, for the lanes that do."""
         self._memo: Memo[Call] = Memo()
+        self._past = past
+        for event in past.replies() if past else ():
+            self._memo.put(event["key"], past_reply(event))
         self._flush_trace = flush
         self.outbox = Outbox(self._flush)
         self._open: set[Batch] = set()
@@ -116,7 +122,7 @@ class Scheduler:
 
     def submit(self, call: Call) -> None:
         """Ask it when its turn comes."""
-        if self._from_memo(call):
+        if self._from_past(call) or self._from_memo(call):
             return
         batch = call.batch
         batch.pending.append(call)
@@ -124,6 +130,24 @@ class Scheduler:
         if len(batch.pending) == 1:
             lane.turn.append(batch)
         self._pump(lane)
+
+    def _from_past(self, call: Call) -> bool:
+        """Settle it as the record says, if this run was taken up again and it had been settled then."""
+        child = isinstance(call.request, ChildRequest)
+        event = self._past.outcome(call.batch.rollout, call.key, child=child) if self._past else None
+        if event is None:
+            return False
+        spent = call.spent
+        spent.attempts, spent.child = event["attempts"], event.get("child", "")
+        # Of a child: with all below it, since its own turns are not told again.
+        spent.input, spent.output = event.get("took") or (event["input_tokens"], event["output_tokens"])
+        spent.estimated = event["estimated"]
+        if error := event.get("error"):
+            text = error.get("text", "")
+            call.batch.fail(call.index, error["kind"], error["message"], text=text, call=call, past=True)
+        else:
+            call.batch.succeed(call, past_reply(event), cached=event["cached"], past=True)
+        return True
 
     def _from_memo(self, call: Call) -> bool:
         if not call.request.options.cache:
@@ -135,7 +159,8 @@ class Scheduler:
             return False
         if kept:
             self._memo.put(call.key, reply)
-        self._ledger.count_cached()
+        if self._past is None or ("call.completed", call.batch.id, call.index) not in self._past.known:
+            self._ledger.count_cached()
         call.batch.succeed(call, reply, cached=True, kept=kept)
         return True
 
@@ -221,7 +246,8 @@ class Scheduler:
                 spent=call.spent,
                 tools=self._tools,
                 max_turns=self._sub_max_turns,
-                on_tool=partial(_told_of_tool, call),
+                emit=partial(_tell, call),
+                past=self._past.partial(call.batch.rollout, call.key) if self._past else None,
             ).answer()
         return _plain(request, model, place, call.spent)
 
@@ -286,6 +312,14 @@ async def _plain(request: Request, model: Model, place: Reservation, spent: Spen
     return Reply(completion.text, completion.model)
 
 
-def _told_of_tool(call: Call, name: str, arguments: str, output: ToolOutput) -> None:
-    where = {"batch": call.batch.id, "index": call.index, "name": name, "arguments": arguments}
-    call.batch.emit("tool.completed", **where, output=output.text, failed=output.failed, seconds=output.seconds)
+def _tell(call: Call, type_: str, /, **fields: Any) -> None:
+    """Emit an event of one call."""
+    call.batch.emit(type_, batch=call.batch.id, index=call.index, key=call.key, **fields)
+
+
+def past_reply(event: Event) -> Reply:
+    """The reply that a `call.completed` tells of."""
+    extra: dict[str, Any] = {
+        name: event[name] for name in ("data", "turns", "tool_calls", "ready", "stop_reason") if name in event
+    }
+    return Reply(event["text"], event["model"], extra, took=event.get("took"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlm.budget import Ledger, Reservation, Shortage
@@ -17,11 +17,10 @@ from rlm.calls.request import Request
 from rlm.calls.toolcalls import ToolCall, tool_calls
 from rlm.errors import BadReply, ModelError, attempts_of
 from rlm.estimate import message_tokens
+from rlm.events import Event
+from rlm.past import PastCall
 from rlm.prompts import render
-from rlm.protocols import Completion, Message, Model, SubTools, ToolOutput
-
-OnTool = Callable[[str, str, ToolOutput], None]
-"""Told of each tool call: name, arguments, output."""
+from rlm.protocols import Completion, Emit, Message, Model, SubTools, Tokens, ToolOutput
 
 
 class SubAgent:
@@ -37,7 +36,8 @@ class SubAgent:
         spent: Spent,
         tools: SubTools | None,
         max_turns: int,
-        on_tool: OnTool,
+        emit: Emit,
+        past: PastCall | None = None,
     ) -> None:
         self._options = request.options
         self._messages: list[Message] = list(request.messages)
@@ -48,8 +48,11 @@ class SubAgent:
         self._spent = spent
         self._tools = tools if request.options.tools else None
         self._max_turns = max_turns
-        self._on_tool = on_tool
+        self._emit = emit
+        self._past = past or PastCall()
         self._turns = 0
+        self._told = 0
+        """Replies from the record that are yet to be taken up."""
         self._tool_calls = 0
         if self._options.shape:
             self._say(render("shape", schema=json.dumps(self._options.shape.wrapped, ensure_ascii=False)))
@@ -69,6 +72,7 @@ class SubAgent:
             return self._reply(completion)
         fit = shape.read(completion.text)
         if fit.complaint:
+            self._tell_of(completion)
             # A reply may be empty, which no endpoint takes back.
             self._messages.append({"role": "assistant", "content": completion.text or "(nothing)"})
             self._messages.append({"role": "user", "content": render("repair", complaint=fit.complaint)})
@@ -93,7 +97,7 @@ class SubAgent:
             calls = tool_calls(completion, self._turns, [each["function"]["name"] for each in tools.definitions])
             if not calls:
                 return completion
-            await self._call_tools(tools, calls, completion.text if completion.tool_calls else "")
+            await self._call_tools(tools, calls, completion)
 
     async def _without_tools(self, tools: SubTools) -> Completion:
         try:
@@ -107,9 +111,10 @@ class SubAgent:
     def _final_params(self) -> dict[str, Any]:
         return {"response_format": self._options.shape.response_format} if self._options.shape else {}
 
-    async def _call_tools(self, tools: SubTools, calls: list[ToolCall], text: str) -> None:
+    async def _call_tools(self, tools: SubTools, calls: list[ToolCall], completion: Completion) -> None:
+        self._tell_of(completion)
         self._tool_calls += len(calls)
-        said = {"role": "assistant", "content": text or None}
+        said = {"role": "assistant", "content": (completion.text if completion.tool_calls else "") or None}
         self._messages.append({**said, "tool_calls": [call.message() for call in calls]})
         outputs = await asyncio.gather(*(self._call_tool(tools, call) for call in calls))
         self._messages += [
@@ -118,13 +123,24 @@ class SubAgent:
         ]
 
     async def _call_tool(self, tools: SubTools, call: ToolCall) -> ToolOutput:
+        if (done := self._past.tool(call.name, call.arguments)) is not None:
+            return ToolOutput(done["output"], done["failed"], done["seconds"])
         output = await tools.call(call.name, call.arguments)
-        self._on_tool(call.name, call.arguments, output)
+        self._emit(
+            "tool.completed",
+            name=call.name,
+            arguments=call.arguments,
+            output=output.text,
+            failed=output.failed,
+            seconds=output.seconds,
+        )
         return output
 
     async def _ask(self, params: Mapping[str, Any]) -> Completion:
-        """One request."""
+        """One request; its reply is the record's, if it is there."""
         self._turns += 1
+        if self._past.replies:
+            return self._recalled(self._past.replies.popleft())
         place, self._place = self._place or await self._reserve(), None
         return await ask(
             self._model,
@@ -133,6 +149,36 @@ class SubAgent:
             self._spent,
             max_tokens=self._options.max_tokens,
             params={**self._options.params, **params},
+        )
+
+    def _recalled(self, event: Event) -> Completion:
+        tokens = Tokens(event["input_tokens"], event["output_tokens"], estimated=event["estimated"])
+        self._spent.add(tokens, event["attempts"])
+        self._told += 1
+        return Completion(
+            event["text"],
+            tokens,
+            event["model"],
+            event["finish_reason"],
+            event["attempts"],
+            tuple(event["tool_calls"]),
+        )
+
+    def _tell_of(self, completion: Completion) -> None:
+        """Have a reply on record that another request follows."""
+        if self._told:
+            self._told -= 1
+            return
+        self._emit(
+            "call.replied",
+            text=completion.text,
+            tool_calls=list(completion.tool_calls),
+            finish_reason=completion.finish_reason,
+            model=completion.model,
+            input_tokens=completion.tokens.input,
+            output_tokens=completion.tokens.output,
+            estimated=completion.tokens.estimated,
+            attempts=completion.attempts,
         )
 
     async def _reserve(self) -> Reservation:

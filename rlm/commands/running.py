@@ -19,6 +19,7 @@ from rlm.display import Display, open_display
 from rlm.display.stream_json import StreamJson
 from rlm.errors import RLMError, UserError
 from rlm.events import Event, Sink
+from rlm.record import Record
 from rlm.result import Failure, RunResult, RunUsage
 from rlm.run import Run
 from rlm.trace.secrets import secrets_of
@@ -35,14 +36,16 @@ class Output:
     quiet: bool = False
 
 
-def run_and_report(settings: Settings, question: str, inputs: Sequence[str], output: Output) -> int:
+def run_and_report(
+    settings: Settings, question: str, inputs: Sequence[str], output: Output, *, record: Record | None = None
+) -> int:
     """Play one run and print what it came to; returns the exit code.
 
     The first SIGINT or SIGTERM ends the run with its best draft, the second one ends this process at once.
-    Raises `UserError`; every other failure is part of what is printed.
+    With a `record` that run is taken up again. Raises `UserError`; every other failure is part of what is printed.
     """
     _reap()
-    session = _Session(settings, question, inputs, output)
+    session = _Session(settings, question, inputs, output, record)
     try:
         code = asyncio.run(session.play()).exit_code
     except UserError:
@@ -52,7 +55,7 @@ def run_and_report(settings: Settings, question: str, inputs: Sequence[str], out
         code = session.broke_down(error)
     finally:
         session.display.close()
-    _report(session.result, output)
+    report(session.result, output)
     return code
 
 
@@ -64,6 +67,7 @@ class _Session:
     question: str
     inputs: Sequence[str]
     output: Output
+    record: Record | None = None
     display: Display = field(init=False)
     result: Mapping[str, Any] = field(default_factory=dict)
     """The object of `RunResult.to_dict()`, once the run is over."""
@@ -77,7 +81,7 @@ class _Session:
     async def play(self) -> RunResult:
         consent = TerminalConsent(self.display) if TerminalConsent.possible() else None
         sinks: list[Sink] = [self.display, self._keep_result]
-        self._run = Run(self.settings, self.question, self.inputs, sinks=sinks, confirm=consent)
+        self._run = Run(self.settings, self.question, self.inputs, sinks=sinks, confirm=consent, record=self.record)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop)
@@ -135,7 +139,7 @@ class _Session:
                 self._run.abandon()
             self.display.close()
             if self.result:
-                _report(self.result, self.output)
+                report(self.result, self.output)
         finally:
             os._exit(INTERRUPTED)
 
@@ -151,7 +155,8 @@ def _reap() -> None:
         say(f"note: leftovers of earlier runs could not be removed: {error}")
 
 
-def _report(result: Mapping[str, Any], output: Output) -> None:
+def report(result: Mapping[str, Any], output: Output) -> None:
+    """Print the object of `RunResult.to_dict()` as the user wants it."""
     if output.json:
         print_json(result)
     elif result["answer"] and not output.stream_json:

@@ -5,12 +5,14 @@ from rlm.tools.failures import ToolFailure
 from rlm.tools.functions import Function
 from rlm.tools.locate import load
 from rlm.tools.mcp import McpServer
+from rlm.tools.recorded import RecordedToolbox
 from rlm.tools.tool import Tool
 from rlm.tools.toolbox import Toolbox, open_toolbox
 
 __all__ = [
     "Function",
     "McpServer",
+    "RecordedToolbox",
     "Tool",
     "ToolFailure",
     "Toolbox",

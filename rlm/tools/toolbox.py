@@ -45,7 +45,7 @@ class Toolbox:
         self._shipped = list(shipped)
         self.definitions: list[dict[str, Any]] = [_definition(tool) for tool in self._for_subs.values()]
         """The tools of sub-LLMs, in the shape of Chat Completions, sorted by name."""
-        self.version = _digest(self.definitions)
+        self.version = digest(self.definitions)
         """Differs when the definitions do; empty without any."""
         self.read_only = all(tool.read_only for tool in self._for_subs.values())
         """Whether no tool of the sub-LLMs has side effects."""
@@ -54,6 +54,15 @@ class Toolbox:
     def shipped(self) -> list[dict[str, str]]:
         """`{"name", "source", "summary"}` of each function that runs in the sandbox."""
         return [{"name": each.name, "source": each.source, "summary": each.summary} for each in self._shipped]
+
+    def told(self, *, everything: bool) -> dict[str, Any]:
+        """What a trace has to know of it; `everything` as in `repl_functions`."""
+        return {
+            "tools": self.definitions,
+            "functions": self.repl_functions(everything),
+            "shipped": self.shipped,
+            "read_only": self.read_only,
+        }
 
     def repl_functions(self, everything: bool) -> list[SignatureText]:
         """What the REPL gets stubs for, sorted by name; with `everything` the tools of sub-LLMs too."""
@@ -126,7 +135,8 @@ def _definition(tool: BaseTool) -> dict[str, Any]:
     return {"type": "function", "function": {key: value for key, value in function.items() if value}}
 
 
-def _digest(definitions: list[dict[str, Any]]) -> str:
+def digest(definitions: list[dict[str, Any]]) -> str:
+    """The version of tools with these definitions."""
     if not definitions:
         return ""
     return hashlib.sha256(json.dumps(definitions, sort_keys=True).encode()).hexdigest()[:16]

@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     {"commands"},
     {"demo", "display"},
-    {"agent"},
+    {"agent", "replay"},
     {"run"},
-    {"tree"},
+    {"tree", "record"},
     {"loop", "sandboxes", "parts"},
     {"compaction"},
     {"root", "observation", "repetition", "installs"},
@@ -30,8 +30,8 @@ LAYERS = (
     {"blocks"},
     {"calls", "kernels", "models", "context", "trace"},
     {"bridge", "budget", "testing", "tools"},
-    {"layers", "prices", "prompts", "result"},
-    {"errors", "catalog"},
+    {"layers", "pastreader", "prices", "prompts", "result"},
+    {"errors", "catalog", "past"},
     {"events", "config", "protocols", "assets", "estimate", "threads"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
