@@ -209,9 +209,9 @@ class Ledger:
             rooms.append((self._prices.affordable_output(model, money, input_tokens) or 0, "max_cost"))
         return min(rooms, default=None)
 
-    def count_cached(self) -> None:
-        """A sub-call was answered from the memo."""
-        self._accounts["sub"].cached_calls += 1
+    def count_cached(self, calls: int = 1) -> None:
+        """Sub-calls were answered from the memo."""
+        self._accounts["sub"].cached_calls += calls
 
     def remaining(self) -> Remaining:
         """What ordinary requests may still use, open reservations counted as used."""

@@ -55,24 +55,44 @@ def load_settings(
     project: Path | None = None,
     user: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    recorded: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Gather and check the settings of a run.
 
     `flags` are those that were given (a value of None counts as not given); `project` is the folder
-    whose `rlm.toml` counts (default: the working directory). Raises `ConfigError` with one line that
-    names the source and the key.
+    whose `rlm.toml` counts (default: the working directory); `recorded` are those of an earlier run, which
+    come right after the flags (see `of_record`). Raises `ConfigError` with one line that names the source and
+    the key.
     """
     environ = os.environ if environ is None else environ
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     return _merge(
         [
             _Layer("option", given),
+            _Layer("trace", recorded or {}),
             _Layer("environment", _from_environ(environ), "RLM_{}"),
             _project_layer((project or _here()) / PROJECT_FILE),
             _file_layer(user or user_file()),
             _Layer("environment", _from_openai(environ), "OPENAI_{}"),
         ]
     )
+
+
+def of_record(told: Mapping[str, Any], *, trusted: bool) -> dict[str, Any]:
+    """The settings of a run as its trace tells them, for `recorded`: also what was left at its default then.
+
+    What a trace does not hold comes from where it usually does: keys, and all that is named in its `left_out`. A trace
+    that somebody else may have written is not `trusted`: it cannot say what a project's file cannot.
+    """
+    elsewhere = {"api_key", "sub_api_key", *told.get("left_out", ())}
+    if not trusted:
+        elsewhere |= _OWN_CONFIG_ONLY | set(_FILES) | ({"sandbox"} if told.get("sandbox") == "process" else set())
+    models = {"models"} if "models" in told else {"model", "sub_model"}
+    return {
+        name: told.get(name, field.default)
+        for name, field in Settings.model_fields.items()
+        if name not in elsewhere and (name in models or (name not in _RIVALS and name != "sub_model"))
+    }
 
 
 def _here() -> Path:

@@ -183,7 +183,7 @@ class Rollout:
     async def _catch_up(self) -> StopReason | None:
         """Go through what the record holds: nothing is asked, and the cells are executed, for the kernel's state.
 
-        The model is told afterwards if a cell did something else than it had been told.
+        The model is told afterwards of cells that did something else than it had been told.
         """
         for step in self._past.steps:
             if isinstance(step, Handover):
@@ -193,8 +193,9 @@ class Rollout:
             stop = await self._take(reply, self._turns + 1, step.last)
             if stop or step.last:
                 return stop or cast("StopReason", step.last)
-        if self._diverged:
-            self._talk.say(render("diverged", turns=self._diverged))
+        # Of the last cell it is told what came out now.
+        if turns := [turn for turn in self._diverged if turn < self._turns]:
+            self._talk.say(render("diverged", turns=turns))
         return None
 
     async def _step(self, last: StopReason | None) -> StopReason | None:

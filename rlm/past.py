@@ -110,6 +110,8 @@ class Past:
         self.last_seq = 0
         self.calls = 0
         """Sub-calls that have an outcome."""
+        self.cached = 0
+        """Sub-calls that were answered from a memo."""
         self.known: set[tuple[Any, ...]] = set()
         """What need not be told again; see `rlm.events.identity`."""
         self.rollouts: dict[str, PastRollout] = defaultdict(PastRollout)

@@ -136,6 +136,7 @@ class _Reader:
             past.add_outcome(rollout, event)
             self._running.setdefault(rollout, []).append(event)
         if event["cached"]:
+            past.cached += 1
             return
         past.calls += 1
         child = "child" in event

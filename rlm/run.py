@@ -144,6 +144,7 @@ class Run:
             self._ledger = Ledger(Limits(), parts.prices(self._settings))
         else:
             record.check(self._settings)
+        self._ledger.count_cached(record.past.cached)
         for each in record.past.spendings:
             self._ledger.recall(
                 each.kind, each.model, each.tokens, attempts=each.attempts, call=each.call, child=each.child

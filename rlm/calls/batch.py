@@ -119,7 +119,8 @@ class Batch:
         for task in self.running.values():
             task.cancel()
         for index in range(self.size):
-            if not self._done[index]:
+            # What is under way has an outcome when it has stopped, and says then what it took.
+            if not self._done[index] and index not in self.running:
                 self.fail(index, "cancelled", "the batch was cancelled")
 
     async def wait(self) -> None:

@@ -1,0 +1,70 @@
+"""`rlm resume`: go on with a run that was killed or interrupted, or whose endpoint failed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rlm.commands import options
+from rlm.errors import ConfigError
+
+
+def resume(
+    ctx: typer.Context,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            help="The run's id, its beginning or end, or its folder; the latest run when not given.",
+            show_default=False,
+        ),
+    ] = None,
+    base_url: options.BaseUrl = None,
+    sub_base_url: options.SubBaseUrl = None,
+    headers: options.Headers = None,
+    request_timeout: options.RequestTimeout = None,
+    concurrency: options.Concurrency = None,
+    tools: options.Tools = None,
+    mcp: options.Mcp = None,
+    functions: options.Functions = None,
+    max_turns: options.MaxTurns = None,
+    max_sub_calls: options.MaxSubCalls = None,
+    max_tokens: options.MaxTokens = None,
+    max_cost: options.MaxCost = None,
+    timeout: options.Timeout = None,
+    sandbox: options.Sandbox = None,
+    memory: options.Memory = None,
+    cpus: options.Cpus = None,
+    trace_dir: options.TraceDir = None,
+    as_json: options.Json = False,
+    stream_json: options.StreamJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Go on with a run whose process was killed or interrupted, or whose endpoint failed.
+
+    Nothing that had arrived is asked, or paid, again. The cells are executed
+    again to rebuild the REPL; if one does something else than before, this is
+    said. A run that has ended otherwise prints its result.
+
+    Settings are those that the run began with, unless given here; keys come
+    from the environment. Exit codes are those of rlm ask.
+    """
+    from rlm.commands.records import open_record
+
+    if as_json and stream_json:
+        raise ConfigError("--json and --stream-json both want stdout: choose one")
+    own = ("run", "as_json", "stream_json", "quiet")
+    record, settings = open_record(run, options.given(ctx.params, *own))
+
+    from rlm.commands.console import say
+    from rlm.commands.running import Output, report, run_and_report
+    from rlm.result import RunResult
+
+    output = Output(json=as_json, stream_json=stream_json, quiet=quiet)
+    if record.past.result and record.over:
+        if not quiet:
+            say(f"the run {record.run_id} has ended: {record.past.result['stop_reason']}")
+        report(record.past.result, output)
+        raise typer.Exit(RunResult.from_dict(record.past.result).exit_code)
+    raise typer.Exit(run_and_report(settings, record.question, [], output, record=record))
