@@ -190,6 +190,8 @@ class Rollout:
                 self._compactor.recall(self._talk, step.event)
                 continue
             reply = self._root.recall(self._talk, step)
+            if self._past.offline and reply.code is not None and self._turns + 1 not in self._past.cells:
+                return None  # it was running at the end: what it asked is not on record
             stop = await self._take(reply, self._turns + 1, step.last)
             if stop or step.last:
                 return stop or cast("StopReason", step.last)

@@ -189,7 +189,10 @@ class Past:
     def replies(self) -> Iterator[Event]:
         """Every successful outcome that a memo may hold."""
         for outcomes in self._outcomes.values():
-            yield from (each for each in outcomes if not each.get("error") and each.get("cache") is not False)
+            for each in outcomes:
+                again = self.offline and "child" in each
+                if not each.get("error") and each.get("cache") is not False and not again:
+                    yield each
 
     @property
     def turns(self) -> int:

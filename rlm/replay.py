@@ -66,10 +66,10 @@ async def replay(settings: Settings, record: Record, *, sinks: Iterable[Sink] = 
     Byte-identical answers are to be expected of cells that are deterministic: hashes are seeded alike, time and
     random numbers are not. Raises `UserError`.
     """
-    recorded = record.past.result
+    recorded = record.past.result if record.over else None
     outcome = Replay(record.run_id, "", recorded["answer"] if recorded else None)
     result: RunResult = await Run(settings, record.question, sinks=[outcome, *sinks], record=record).play()
     outcome.answer, outcome.turns = result.answer, result.turns
-    if result.error is not None and not (recorded and recorded["error"]):
+    if result.error is not None:
         outcome.error = result.error.message
     return outcome

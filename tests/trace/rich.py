@@ -95,4 +95,9 @@ def settings(base_url: str, trace_dir: Path, **options: Any) -> Settings:
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    """All whole events in a run's folder; none if it has no trace yet."""
+    try:
+        lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from rlm import RLM, ConfigError, InputError, RunResult
-from rlm.testing import ScriptedModelServer
+from rlm.testing import Fault, ScriptedModelServer
 from rlm.trace.reader import Trace
 from tests.trace import rich
 
@@ -55,12 +55,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
         yield Recorded(result, result.trace.parent, lines, server.request_count)
 
 
-def on_record(events: list[dict[str, Any]]) -> int:
+def on_record(events: list[Any]) -> int:
     """Requests whose replies stand in these events."""
     done = {(e["batch"], e["index"]) for e in events if e["type"] == "call.completed"}
-    replies = sum(e["attempts"] for e in events if e["type"] in ("root.completed", "call.completed"))
+    replies: int = sum(e["attempts"] for e in events if e["type"] in ("root.completed", "call.completed"))
     unfinished = (e for e in events if e["type"] == "call.replied" and (e["batch"], e["index"]) not in done)
-    return replies + sum(e["attempts"] for e in unfinished)
+    return replies + sum(int(e["attempts"]) for e in unfinished)
 
 
 def whole_story(events: list[dict[str, Any]]) -> Counter[Any]:
@@ -99,12 +99,17 @@ def test_a_run_that_has_ended_returns_its_result(recorded: Recorded) -> None:
 
 
 def test_an_interrupted_run_asks_again_what_was_cancelled(tmp_path: Path) -> None:
-    slow = {"*": lambda request: "late" if released else rich.Fault.stall()}
+    slow = {"*": lambda request: "late" if released else Fault.stall()}
     released: list[bool] = []
     root = [rich.cell("x = llm_batch(['p', 'q'])\nanswer['content'] = str(x)\nanswer['ready'] = True")]
     with ScriptedModelServer({"root": root, **slow}) as server:
         rlm = RLM(settings=rich.settings(server.base_url, tmp_path, depth=1, tools=(), functions={}))
-        threading.Thread(target=lambda: (wait_for(lambda: server.request_counts["sub"] == 2), rlm.interrupt())).start()
+
+        def interrupt() -> None:
+            wait_for(lambda: server.request_counts["sub"] == 2)
+            rlm.interrupt()
+
+        threading.Thread(target=interrupt).start()
         result = rlm.run("q", "c")
         assert result.stop_reason == "interrupted"
         released.append(True)
@@ -126,7 +131,7 @@ def test_a_run_whose_endpoint_failed_goes_on_with_another(recorded: Recorded, tm
 
 
 def test_a_cell_that_does_something_else_is_told_to_user_and_model(tmp_path: Path) -> None:
-    root = [rich.cell("import os\nx = os.urandom(8).hex()\nprint(x)"), rich.cell("y = 1"), rich.Fault.http(400, "no")]
+    root = [rich.cell("import os\nx = os.urandom(8).hex()\nprint(x)"), rich.cell("y = 1"), Fault.http(400, "no")]
     with ScriptedModelServer({"root": root}) as server:
         rlm = RLM(settings=rich.settings(server.base_url, tmp_path, depth=0, tools=(), functions={}))
         first = rlm.run("q", "c")
@@ -151,7 +156,7 @@ def test_a_conversation_that_was_compacted_goes_on_as_it_was(tmp_path: Path) -> 
             return "Found nothing so far."
         steps.append(1)
         if len(steps) == 9 and not again:
-            return rich.Fault.http(400, "no")
+            return Fault.http(400, "no")
         if len(steps) == 12:
             return rich.cell("answer['content'] = str(n)\nanswer['ready'] = True")
         return rich.cell(f"n = {len(steps)}\nprint('filler ' * 200)")
@@ -175,7 +180,7 @@ def test_a_conversation_that_was_compacted_goes_on_as_it_was(tmp_path: Path) -> 
 def test_an_input_that_has_changed_is_refused(tmp_path: Path) -> None:
     document = tmp_path / "a.txt"
     document.write_text("one")
-    with ScriptedModelServer({"root": rich.Fault.http(400, "no")}) as server:
+    with ScriptedModelServer({"root": Fault.http(400, "no")}) as server:
         rlm = RLM(settings=rich.settings(server.base_url, tmp_path / "runs", tools=(), functions={}))
         rlm.run("q", inputs=[document])
         document.write_text("two")
