@@ -32,6 +32,8 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
                       tokens_before, tokens_after, input_tokens, output_tokens, estimated, seconds, attempts
     cell.started      turn, code
     cell.completed    turn, status, output, omitted, error, seconds, active_seconds, variables, notices
+    context.read      bytes (of the input that the root's kernel has read so far, known to the page), soon after a cell;
+                      never for what cannot be watched: small texts, parsed JSON, files that code opens itself
     cell.diverged     turn, field, expected, got: a cell that was executed again did something else than it had
     batch.started     batch, size, model, kind (plain | recursive), max_tokens, system (if it is not `sub_system`),
                       params, schema, tools, loop (the line of the serial loop that it is ahead of)

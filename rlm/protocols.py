@@ -192,6 +192,8 @@ class CellResult:
     active_seconds: float = 0.0
     """Wall time less the time spent waiting for sub-calls."""
     death: Death | None = None
+    read_follows: bool = False
+    """The kernel will say in a moment how much of the input it has read so far."""
 
 
 class Kernel(Protocol):

@@ -36,6 +36,7 @@ def read_report(content: Mapping[str, Any], *, status: CellStatus | None, second
         variables=tuple(_variables(report.get("variables"))),
         notices=tuple(_text(note, MAX_LINE) for note in _list(report.get("notices"))[:MAX_NOTICES]),
         answer=_answer(report.get("answer")),
+        read_follows=report.get("read_follows") is True,
         seconds=seconds,
         active_seconds=active,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 
 from rlm.bridge.server import BridgeEvents, GuestBridge
@@ -25,6 +26,8 @@ LIVE_OUTPUT = 1 << 15
 """Characters of a running cell's output that are kept in case it dies."""
 LIVE_ANSWERS = 16 << 20
 """Characters of `answer` that are passed on while a cell runs; beyond them, its last state when the cell has ended."""
+READ_SECONDS = 0.1
+"""How long the end waits for the kernel's word of what it has read."""
 MAX_CODE = 1 << 20
 """Characters of a cell: compiling more takes seconds, and data does not belong there."""
 
@@ -51,7 +54,9 @@ class KernelSession:
         self._subcalls = subcalls
         self._emit = emit
         self._on_answer = on_answer
-        self._handlers = handlers
+        self._handlers = {**(handlers or {}), "read": self._take_read}
+        self._read: asyncio.Event | None = None
+        """Set when the kernel has said how much it has read; None when that is not expected."""
         self._options = dict(options or {})
         self._is_root = root
         self._kernel: ForkedKernel | None = None
@@ -77,6 +82,9 @@ class KernelSession:
         self._emit("kernel.started", sandbox=self._sandbox.name, seconds=round(time.monotonic() - began, 3))
 
     async def aclose(self) -> None:
+        if self._read is not None and self._kernel is not None and not self._kernel.died.done():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._read.wait(), READ_SECONDS)
         self._closed = True
         await self._drop_kernel()
         if self._tasks:
@@ -122,6 +130,15 @@ class KernelSession:
         if self._on_answer is not None and self._told is not self.answer:
             self._told = self.answer
             self._on_answer(self.answer)
+
+    async def _take_read(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """One such word for each cell; more would fill the trace."""
+        read = message.get("bytes")
+        if self._read is not None and not self._read.is_set():
+            self._read.set()
+            if type(read) is int and read >= 0:
+                self._emit("context.read", bytes=read)
+        return {}
 
     def _take_output(self, text: str) -> None:
         if len(self._live) < LIVE_OUTPUT:
@@ -207,6 +224,7 @@ class KernelSession:
             try:
                 result = read_report(kernel.reply.result(), status=status, seconds=seconds, active=active)
                 self._take_answer(result.answer)
+                self._read = asyncio.Event() if result.read_follows else None
                 return result
             except ProtocolError as error:
                 self._emit("protocol.error", detail=str(error))

@@ -51,6 +51,7 @@ class Files(Mapping[str, Value]):
         self._cache: OrderedDict[str, Value] = OrderedDict()
         self._cached = 0
         self._cache_bytes = cache_bytes
+        self._opened: set[str] = set()
 
     def __getitem__(self, path: str) -> Value:
         entry = self._entry(path)
@@ -58,6 +59,7 @@ class Files(Mapping[str, Value]):
             self._cache.move_to_end(path)
             return self._cache[path]
         value = values.read(entry.path, str_max=self._str_max)
+        self._opened.add(path)
         if isinstance(value, str):
             self._remember(path, value, entry.size)
         return value
@@ -110,9 +112,16 @@ class Files(Mapping[str, Value]):
         """Bytes of all files."""
         return sum(entry.size for entry in self._entries.values())
 
+    @property
+    def opened(self) -> int:
+        """Bytes of the files that were read, or asked for, so far."""
+        return sum(self._entries[path].size for path in self._opened)
+
     def path(self, path: str) -> Path:
         """Where the file lies in the sandbox."""
-        return Path(self._entry(path).path)
+        place = Path(self._entry(path).path)
+        self._opened.add(path)
+        return place
 
     def path_of(self, value: object) -> str | None:
         """Where the file lies whose text, as it was handed out and not a copy, this is; None if it is none."""
@@ -139,6 +148,7 @@ class Files(Mapping[str, Value]):
         hits: list[Hit] = []
         for path in self.glob(glob if "/" in glob or glob == "**" else f"**/{glob}"):
             value = self._cache.get(path) or values.read(self._entries[path].path, str_max=self._str_max)
+            self._opened.add(path)
             if isinstance(value, Path):
                 continue
             lines = value.lines() if isinstance(value, Text) else value.splitlines()

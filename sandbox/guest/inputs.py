@@ -36,6 +36,8 @@ class Loaded:
     context: object = None
     notices: list[str] = field(default_factory=list)
     """Remarks for the model, e.g. a `.json` file that is not JSON."""
+    sizes: list[int] = field(default_factory=list)
+    """Bytes of each input, in the order of their names in `context`."""
     has_text: bool = False
     """Whether a `Text` is or may be found in it, so that cells need the `re` that takes one."""
     str_max: int = 64 << 20
@@ -72,7 +74,10 @@ def _value(item: Mapping[str, Any], config: Mapping[str, Any], loaded: Loaded) -
     path = os.path.join(config["roots"][item["root"]], item["path"]) if item["path"] else config["roots"][item["root"]]
     kind, str_max = item["as"], config["str_max"]
     if kind == "files":
-        return _files(path, item, config, loaded)
+        files = _files(path, item, config, loaded)
+        loaded.sizes.append(files.size)
+        return files
+    loaded.sizes.append(os.path.getsize(path))
     if kind == "path":
         return Path(path)
     if kind == "json":

@@ -17,6 +17,7 @@ from guest.contexts import Contexts, Passed
 from guest.functions import FunctionFailed, load_shipped, make_stub
 from guest.inputs import Loaded
 from guest.namespace import Namespace, make_exit
+from guest.reads import Reads
 from guest.results import CallError, CallResult, SubCallError
 
 BEAT = 0.1
@@ -67,6 +68,9 @@ class Guest:
         self.namespace.keep(each["name"] for each in shipped)
         self.remarks = [*loaded.notices, *problems]
         """What the model is to be told with the next cell."""
+        # A child's context is a part of what its parent has read.
+        sizes = loaded.sizes if context is loaded.context else []
+        self.reads = Reads(context, sizes, tell=lambda read: self.bridge.request("read", bytes=read))
         self._started = 0.0
         self._live = 0
         self._oom_kills = procs.oom_kills() or 0
@@ -102,6 +106,7 @@ class Guest:
         sys.stderr = sys.__stderr__ = self._streams["stderr"]  # type: ignore[misc]
         self.capture.start()
         self.bridge.start()
+        self.reads.begin()
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
 
     def push_answer(self, state: dict[str, Any]) -> None:
@@ -153,6 +158,7 @@ class Guest:
             "error": failure,
             "variables": variables,
             "notices": remarks,
+            "read_follows": self.reads.tell(),
             "answer": {"content": content, "ready": ready, "version": self.keeper.version},
         }
 
