@@ -34,6 +34,7 @@ from rlm.record import Record
 from rlm.result import Failure, RunResult
 from rlm.sandboxes import check_packages, open_sandbox, package_lines
 from rlm.tools import Toolbox, check_tools, open_toolbox
+from rlm.trace.records import redactor
 from rlm.trace.secrets import secrets_of
 from rlm.trace.settings import told
 from rlm.trace.store import INPUT_FILE, new_run_id, runs_dir
@@ -304,7 +305,8 @@ class Run:
         """For a run that may be taken up again: where its input lies, and, as soon as it was read, its hashes."""
         over = threading.Event()
         try:
-            await asyncio.to_thread(keep.save, prepared, folder / INPUT_FILE)
+            redact = redactor(secrets_of(self._settings), inner=True)
+            await asyncio.to_thread(keep.save, prepared, folder / INPUT_FILE, redact=redact)
         except OSError as error:
             self._emit("notice", text=f"the run could not be taken up again: {error.strerror or error}")
         hashing = asyncio.create_task(self._hash(prepared, over.is_set))

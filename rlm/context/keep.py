@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from rlm.errors import InputError
 from rlm.protocols import Mount
 
 
-def save(prepared: PreparedInput, path: Path) -> None:
-    """Write where the input lies and what it was like. Raises `OSError`."""
+def save(prepared: PreparedInput, path: Path, *, redact: Callable[[bytes], bytes] = bytes) -> None:
+    """Write where the input lies and what it was like; `redact` takes secrets out of JSON. Raises `OSError`."""
     kept = {**asdict(prepared), "folder": str(path.parent)}
     draft = path.with_name(f".{path.name}.part")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8", errors="surrogatepass") as file:
-        json.dump(kept, file, separators=(",", ":"))
+    with os.fdopen(fd, "wb") as file:
+        file.write(redact(json.dumps(kept, separators=(",", ":")).encode()))
     draft.replace(path)
 
 

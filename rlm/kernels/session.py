@@ -26,7 +26,7 @@ LIVE_OUTPUT = 1 << 15
 """Characters of a running cell's output that are kept in case it dies."""
 LIVE_ANSWERS = 16 << 20
 """Characters of `answer` that are passed on while a cell runs; beyond them, its last state when the cell has ended."""
-READ_SECONDS = 0.1
+READ_SECONDS = 0.5
 """How long the end waits for the kernel's word of what it has read."""
 MAX_CODE = 1 << 20
 """Characters of a cell: compiling more takes seconds, and data does not belong there."""

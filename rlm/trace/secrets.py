@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from rlm.config import Settings
 
@@ -18,8 +17,6 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
 def _secrets(settings: Settings) -> Iterator[str]:
     yield settings.api_key.get_secret_value()
     yield settings.sub_key
-    for url in (settings.base_url, settings.sub_base_url):
-        yield (urlsplit(url).password if url else None) or ""
     # Servers of tools have headers and an environment of their own; a text names nothing of the kind.
     others = [getattr(server, kind, {}) for server in settings.mcp for kind in ("headers", "env")]
     for name, value in (pair for pairs in (settings.headers, *others) for pair in pairs.items()):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from rlm.config import Settings
 
 SECRET = frozenset({"api_key", "sub_api_key"})
 """Come from the environment, also when a run is taken up again."""
-_URLS = ("base_url", "sub_base_url")
 _BY_NAME = ("headers", "mcp")
 """May hold keys, so only that they were there is kept."""
 
@@ -27,14 +25,8 @@ def told(settings: Settings) -> dict[str, Any]:
         if name in _BY_NAME or not _is_plain(value):
             left_out.append(name)
             continue
-        kept[name] = without_password(value) if name in _URLS else json.loads(json.dumps(value, default=_plain))
+        kept[name] = json.loads(json.dumps(value, default=_plain))
     return {**kept, "left_out": left_out} if left_out else kept
-
-
-def without_password(url: str) -> str:
-    """A URL without the part before its `@`."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _is_plain(value: Any) -> bool:

@@ -14,15 +14,17 @@ CONTEXT = "The first half is about bees. " * 20 + "The second half is about wasp
 ANSWER = "bees and wasps; 7; 42; 3 votes; 1 failed"
 
 
+REQUESTS = 29
+"""That it takes."""
+
+
 def cell(code: str) -> str:
     return f"Let me see.\n```repl\n{code}\n```"
 
 
 ROOT = [
     "I should look at it first.",
-    cell(
-        "r = llm_batch(['a', 'b', 'refused'] + [f'part {i}' for i in range(5)])\nprint(len(context), r[:2], bool(r[2]))"
-    ),
+    cell("r = llm_batch(['a', 'b', 'refused', 'long ' * 4000] + [f'part {i}' for i in range(5)])\nprint(r[:2])"),
     cell("n = llm_query('count it', schema={'type': 'integer'})\nfound = llm_query('find it')\nprint(n, found)"),
     cell("kids = rlm_batch(['which insect?'] * 2, contexts=[context[:300], context[700:]])\nprint(kids)"),
     cell(
@@ -66,7 +68,7 @@ def sub(request: ScriptedRequest) -> Any:
         return Fault.http(400, "no")
     if asked.startswith("which? "):
         return "bees" if "bees" in asked else "wasps"
-    return f"reply to {asked}"
+    return f"reply to {asked[:20]}"
 
 
 def rollout(replies: list[str], request: ScriptedRequest) -> str:

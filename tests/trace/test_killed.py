@@ -77,8 +77,8 @@ def killed(base_url: str, runs: Path, document: Path, clocked: Clocked, server: 
     ended = subprocess.run([sys.executable, str(ROOT / "cli.py"), *again, "--quiet"], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout.strip()) == (0, rich.ANSWER), ended.stderr
     (folder,) = runs.glob("*-*")
-    assert on_record(rich.events(folder)) == 28
-    assert server.request_count == 28 + lost, "only what was in flight at a kill was asked again"
+    assert on_record(rich.events(folder)) == rich.REQUESTS
+    assert server.request_count == rich.REQUESTS + lost, "only what was in flight at a kill was asked again"
     return kills
 
 

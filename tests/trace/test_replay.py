@@ -42,7 +42,7 @@ async def test_the_answer_is_byte_identical_in_every_sandbox(recorded: RunResult
     assert outcome.identical
     assert outcome.answer == rich.ANSWER == recorded.answer
     assert (outcome.turns, outcome.cells, outcome.unknown_calls) == (6, 10, 0), "the children's cells, too"
-    assert outcome.calls == 15
+    assert outcome.calls == 16
     assert next(e for e in seen if e["type"] == "run.completed")["result"]["usage"] == recorded.usage.to_dict()
     assert before == sorted(path.stat().st_mtime_ns for path in folder_of(recorded).rglob("*")), "untouched"
 

@@ -64,8 +64,8 @@ def on_record(events: list[Any]) -> int:
 
 
 def whole_story(events: list[dict[str, Any]]) -> Counter[Any]:
-    """What was told, without what a second process tells anew."""
-    of_process = {"run.resumed", "kernel.started", "root.requested", "inputs.hashed", "run.completed"}
+    """What was told, without what a second process tells anew, and drafts: those in quick succession are one."""
+    of_process = {"run.resumed", "kernel.started", "root.requested", "inputs.hashed", "run.completed", "answer.changed"}
     return Counter(e["type"] for e in events if e["type"] not in of_process)
 
 
