@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,39 +15,31 @@ from pathlib import Path
 from typing import Any
 
 from rlm import parts, threads
+from rlm.briefing import REPL_NAMES, guest_config, system_prompt
 from rlm.budget import Ledger, Limits
 from rlm.calls.cache import ReplyCache, SqliteCache
 from rlm.calls.scheduler import Scheduler
 from rlm.config import Settings
-from rlm.context import PreparedInput, keep, prepare
-from rlm.context.manifest import Stopped
-from rlm.errors import ConfigError, InputError, RunError, UserError
+from rlm.context import PreparedInput, prepare
+from rlm.errors import ConfigError, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.installs import Confirm
+from rlm.keeping import kept
 from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.scratch import scratch_dir
 from rlm.loop import Outcome, Rollout
-from rlm.prompts import render, render_root, tips_text
+from rlm.prompts import render
 from rlm.protocols import Emit
 from rlm.record import Record
 from rlm.result import Failure, RunResult
-from rlm.sandboxes import check_packages, open_sandbox, package_lines
+from rlm.sandboxes import check_packages, open_sandbox
 from rlm.tools import Toolbox, check_tools, open_toolbox
 from rlm.trace.records import redactor
 from rlm.trace.secrets import secrets_of
 from rlm.trace.settings import told
-from rlm.trace.store import INPUT_FILE, new_run_id, runs_dir
+from rlm.trace.store import new_run_id, runs_dir
 from rlm.trace.writer import TraceWriter
 from rlm.tree import Tree
-
-REPL_NAMES = frozenset(
-    {"context", "answer", "history", "budget", "SHOW_VARS", "exit", "quit", "FunctionFailed"}
-    | {"llm_query", "llm_batch", "llm_query_batched", "rlm_query", "rlm_batch", "rlm_query_batched"}
-    | {"CallError", "CallResult", "SubCallError"}
-)
-"""What every kernel offers, which no function may be called."""
-SUB_CHARS_PER_TOKEN = 3
-"""For the size of prompts that the model is told: cautious, since a prompt that is too long is refused."""
 
 
 class Run:
@@ -95,7 +86,7 @@ class Run:
         self._begun -= self._past.seconds if self._past and again else 0.0
         check_packages(settings)
         check_tools(settings.tools, settings.mcp, settings.functions, REPL_NAMES)
-        self._system_prompt(Toolbox(), 0, settings.max_turns)  # a template that cannot be rendered is found now
+        self._system(Toolbox())(0, settings.max_turns)  # a template that cannot be rendered is found now
 
     async def play(self) -> RunResult:
         """Run to the end. Failures of the run are in the result; raises `UserError` before anything is spent."""
@@ -167,11 +158,13 @@ class Run:
         return await threads.watch(work, name="rlm-prepare")
 
     async def _answer(self, folder: Path) -> Outcome:
+        settings = self._settings
         prepared = await self._prepared(folder)
         self._started(prepared)
         async with AsyncExitStack() as stack:
             if self._trace is not None and self._record is None:
-                await stack.enter_async_context(self._kept(prepared, folder))
+                redact = redactor(secrets_of(self._settings), inner=True)
+                await stack.enter_async_context(kept(prepared, folder, redact=redact, emit=self._emit))
             for model in self._models.all():
                 stack.push_async_callback(model.aclose)
             toolbox = await stack.enter_async_context(self._open_toolbox())
@@ -179,10 +172,10 @@ class Run:
             scheduler = self._scheduler(toolbox)
             stack.push_async_callback(scheduler.aclose)
             opening = open_sandbox(
-                self._settings,
+                settings,
                 prepared,
                 self.id,
-                guest=self._guest_config(toolbox),
+                guest=guest_config(settings, toolbox),
                 emit=self._emit,
                 confirm=self._confirm,
             )
@@ -190,13 +183,13 @@ class Run:
             session = SandboxSession(sandbox.launcher, sandbox.spec, emit=self._emit)
             stack.push_async_callback(session.aclose)
             tree = Tree(
-                self._settings,
+                settings,
                 models=self._models,
                 ledger=self._ledger,
                 scheduler=scheduler,
                 sandbox=session,
                 handlers=sandbox.handlers,
-                system=partial(self._system_prompt, toolbox),
+                system=self._system(toolbox),
                 toolbox=toolbox,
                 emit=self._emit,
                 past=self._past,
@@ -222,16 +215,10 @@ class Run:
             system = render("sub", tools=True, max_turns=self._settings.sub_max_turns)
             self._emit("tools.opened", **there_is, system=system)
 
-    def _guest_config(self, toolbox: Toolbox) -> dict[str, Any]:
-        """What every kernel is to know beside the input."""
-        settings = self._settings
-        return {
-            "functions": toolbox.repl_functions(settings.depth == 0),
-            "shipped": toolbox.shipped,
-            # Tools with side effects are to be called in the order that the code says.
-            "auto_parallel": settings.auto_parallel and toolbox.read_only,
-            "width": settings.concurrency,
-        }
+    def _system(self, toolbox: Toolbox) -> Callable[[int, int], str]:
+        """The system prompts by depth and turns."""
+        asks = self._confirm is not None
+        return partial(system_prompt, self._settings, self._models, toolbox, install_asks=asks)
 
     def _scheduler(self, toolbox: Toolbox) -> Scheduler:
         settings = self._settings
@@ -252,31 +239,6 @@ class Run:
             return None
         salt = parts.reply_salt(self._settings)
         return SqliteCache(self._settings.cache, salt=salt, on_error=lambda text: self._emit("notice", text=text))
-
-    def _system_prompt(self, toolbox: Toolbox, depth: int, max_turns: int) -> str:
-        settings = self._settings
-        functions = [*toolbox.repl_functions(settings.depth == 0), *toolbox.shipped]
-        below = min(depth + 1, len(self._models.by_depth) - 1)
-        window = self._models.by_depth[below].context_window
-        return render_root(
-            settings.prompt,
-            native_tools=settings.native_tools,
-            child=depth > 0,
-            sub_calls=settings.depth > 0,
-            deeper=depth + 1 < settings.depth,
-            sub_window_chars=(window - parts.sub_max_tokens(settings)) * SUB_CHARS_PER_TOKEN if window else None,
-            sub_max_tokens=parts.sub_max_tokens(settings),
-            output_limit=settings.output_limit,
-            cell_timeout=settings.cell_timeout,
-            limits=parts.limits_line(settings, max_turns=max_turns),
-            max_sub_calls=settings.max_sub_calls,
-            packages=package_lines(settings),
-            installable=settings.allow_install,
-            install_asks=self._confirm is not None,
-            tips=tips_text(settings.tips),
-            sub_tools=bool(toolbox.definitions),
-            functions=[function["summary"] for function in functions],
-        )
 
     # --- folder, events, result
 
@@ -299,32 +261,6 @@ class Run:
             raise
         finally:
             self._trace.close()
-
-    @asynccontextmanager
-    async def _kept(self, prepared: PreparedInput, folder: Path) -> AsyncIterator[None]:
-        """For a run that may be taken up again: where its input lies, and, as soon as it was read, its hashes."""
-        over = threading.Event()
-        try:
-            redact = redactor(secrets_of(self._settings), inner=True)
-            await asyncio.to_thread(keep.save, prepared, folder / INPUT_FILE, redact=redact)
-        except OSError as error:
-            self._emit("notice", text=f"the run could not be taken up again: {error.strerror or error}")
-        hashing = asyncio.create_task(self._hash(prepared, over.is_set))
-        try:
-            yield
-        finally:
-            over.set()
-            hashing.cancel()
-            await asyncio.wait({hashing})
-
-    async def _hash(self, prepared: PreparedInput, over: Callable[[], bool]) -> None:
-        try:
-            hashes = await threads.watch(partial(prepared.sha256, over), name="rlm-hash")
-        except (InputError, Stopped) as error:
-            if isinstance(error, InputError):
-                self._emit("notice", text=str(error))
-            return
-        self._emit("inputs.hashed", inputs=[{"name": name, "sha256": value} for name, value in hashes.items()])
 
     def _started(self, prepared: PreparedInput) -> None:
         settings = self._settings

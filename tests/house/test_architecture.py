@@ -21,7 +21,7 @@ LAYERS = (
     {"demo", "display"},
     {"agent", "replay"},
     {"run"},
-    {"tree", "record"},
+    {"tree", "record", "briefing", "keeping"},
     {"loop", "sandboxes", "parts"},
     {"compaction"},
     {"root", "observation", "repetition", "installs"},

@@ -447,7 +447,7 @@ def test_mistakes_are_found_before_anything_is_started(options: dict[str, Any], 
 
 
 async def test_the_names_of_the_repl_are_reserved(stage: Stage) -> None:
-    from rlm.run import REPL_NAMES
+    from rlm.briefing import REPL_NAMES
 
     root = cell(
         "names = set(get_ipython().kernel.guest.namespace._tools) | {'answer'}\n"
