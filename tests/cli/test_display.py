@@ -158,10 +158,10 @@ def test_hostile_text_is_shown_not_obeyed_on_a_terminal():
 def test_the_cost_so_far():
     progress = Progress(price=lambda model, tokens: (tokens.input + tokens.output) / 1000)
     play(progress.update)
-    assert progress.spent == pytest.approx(1.230 + 3 * 0.410)
+    assert progress.spending.cost == pytest.approx(1.230 + 3 * 0.410)
     unknown = Progress(price=lambda model, tokens: None)
     play(unknown.update)
-    assert unknown.spent is None
+    assert unknown.spending.cost is None
 
 
 def test_no_color_is_honoured():
