@@ -16,6 +16,7 @@ from rlm.events import Event
 ROOT = "0"
 """The name of the root's rollout."""
 _WRITING = 4000
+_AT_WORK = ("turn.started", "cell.started", "batch.started")
 
 
 @dataclass
@@ -114,12 +115,14 @@ class Progress:
     def _of_child(self, event: Event) -> None:
         name = str(event["rollout"])
         if event["type"] == "child.started":
-            child = Rollout(visible(name), one_line(str(event.get("query") or ""), 200), event.get("batch"))
-            self.children[name] = child
+            query = one_line(str(event.get("query") or ""), 200)
+            self.children[name] = Rollout(visible(name), query, event.get("batch"))
         elif event["type"] == "child.completed":
             self.children.pop(name, None)
-        elif (at_work := self.children.get(name)) is not None:
-            at_work.update(event)
+        elif event["type"] in _AT_WORK and name not in self.children:
+            self.children[name] = Rollout(visible(name))  # begun before the run was taken up again
+        if (child := self.children.get(name)) is not None:
+            child.update(event)
         # What a child does, its parents do: a child that is shown has its parents shown.
         while "." in name:
             if (active := self.children.pop(name, None)) is not None:
@@ -129,11 +132,14 @@ class Progress:
     def _of_root(self, event: Event) -> None:
         self.root.update(event)
         match event["type"]:
-            case "run.started" | "run.resumed":
+            case "run.started":
                 self._begin(event)
+            case "run.resumed":
+                self._begin(event)
+                self.started -= event["seconds"]
+                self.spending.go_on(event)
             case "kernel.started":
                 self.sandbox = visible(str(event["sandbox"]))
-                self.root.enter("working")
             case "root.delta":
                 self.writing = (self.writing + str(event["text"]))[-_WRITING:]
             case "turn.started" | "root.completed":

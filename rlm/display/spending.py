@@ -69,6 +69,11 @@ class Spending:
         cost = self.price(model, tokens) if self.price and tokens.input + tokens.output else 0.0
         self.cost = None if self.cost is None or cost is None else self.cost + cost
 
+    def go_on(self, event: Event) -> None:
+        """After `run.resumed`, which does not tell tokens and money: what is left of them is not known."""
+        self.sub_calls = event["calls"]
+        self.limits = {**self.limits, "max_tokens": None, "max_cost": None}
+
     def left(self, elapsed: float) -> Left:
         """What is left after so many seconds."""
         used = {

@@ -79,9 +79,8 @@ class Story:
             case "run.started":
                 self.begun = event
             case "run.resumed":
+                # What was under way goes on, and is not told anew.
                 self.begun, self.result = self.begun or event, None
-                self._open.clear()  # of the process that was killed
-                self._done.clear()
             case "run.completed":
                 self.result = event["result"]
         self._under_way(event)
