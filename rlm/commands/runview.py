@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -66,9 +67,10 @@ class View:
         begun, result = self._begun(), self.story.result
         yield f"run {self.trace.run_id}"
         yield from _text("question", str(begun.get("question", "")), full)
-        yield f"model {begun.get('model')}, sub-model {begun.get('sub_model')}, depth {begun.get('depth')}, " + (
-            f"sandbox {begun.get('sandbox')}"
+        model, sub_model, sandbox, depth = (
+            one_line(str(begun.get(name)), 80) for name in ("model", "sub_model", "sandbox", "depth")
         )
+        yield f"model {model}, sub-model {sub_model}, depth {depth}, sandbox {sandbox}"
         yield from map(_input, begun.get("inputs") or ())
         if result is not None:
             yield from (line.text for line in ending(result))
@@ -122,6 +124,8 @@ class View:
 
 def _metrics(events: Iterable[Event]) -> Mapping[str, Any]:
     """The metrics of a run that has none in its result."""
+    if importlib.util.find_spec("rlm.metrics") is None:
+        return {}
     figures: Mapping[str, Any] = importlib.import_module("rlm.metrics").of(events).to_dict()
     return figures
 

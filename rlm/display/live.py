@@ -125,6 +125,6 @@ class LiveDisplay:
 
 
 def _fitted(line: Line, width: int) -> Text:
-    text = Text(line.text, style=_STYLES[line.tone], no_wrap=True, end="")
+    text = Text(line.text, style=_STYLES[line.tone], no_wrap=True)
     text.truncate(width, overflow="ellipsis")
     return text
