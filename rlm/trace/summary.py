@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import stat
 from collections.abc import Iterator
@@ -173,4 +172,4 @@ def _number(value: Any) -> float | None:
     """A number that can be one of a trace, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) and abs(value) < 1e15 else None
+    return value if abs(value) < 1e15 else None

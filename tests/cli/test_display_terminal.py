@@ -79,12 +79,13 @@ def test_on_a_terminal_whose_size_changes(terminal, scripted_model):
     assert shown.raw.count(b"\x1b[?25l") == shown.raw.count(b"\x1b[?25h") > 0
 
 
-@pytest.mark.parametrize(("columns", "rows"), [(20, 3), (1, 1)])
-def test_on_the_smallest_terminals(terminal, scripted_model, columns, rows):
-    shown = terminal(command(scripted_model(slowly(0.5)), "--json"), columns=columns, rows=rows)
-    assert ended(shown) == 0, shown.raw
-    assert b"Traceback" not in shown.raw
-    assert b'"stop_reason": "answered"' in re.sub(rb"[\r\n]", b"", shown.raw)
+def test_on_the_smallest_terminals(terminal, scripted_model):
+    server = scripted_model(slowly(0.5))
+    opened = [terminal(command(server, "--json"), columns=columns, rows=rows) for columns, rows in [(20, 3), (1, 1)]]
+    for shown in opened:
+        assert ended(shown) == 0, shown.raw
+        assert b"Traceback" not in shown.raw
+        assert b'"stop_reason": "answered"' in re.sub(rb"[\r\n]", b"", shown.raw)
 
 
 def test_without_colour_and_on_a_dumb_terminal(terminal, scripted_model):
@@ -110,16 +111,16 @@ def test_a_terminal_that_hangs_up_does_not_end_the_run(start, scripted_model):
     assert (process.returncode, out) == (0, b"fine \x1b[2J fine \x1b[2J fine \x1b[2J\n")
 
 
-@pytest.mark.parametrize("kind", ["plain", "json"])
-def test_a_pipe_that_is_closed_does_not_end_the_run(start, scripted_model, kind):
-    process = start("ask", "q?", *options(scripted_model(slowly(1.0))), "--display", kind)
-    while b"cell.started" not in (line := process.stderr.readline()) and b"said = " not in line:
-        assert line
-    process.stderr.close()
-    assert process.stdout.read().startswith(b"fine")
-    assert process.wait(30) == 0
-    process.stdout.close()
-    process.stdout = process.stderr = None
+def test_a_pipe_that_is_closed_does_not_end_the_run(start, scripted_model):
+    server = scripted_model(slowly(1.0))
+    for process in [start("ask", "q?", *options(server), "--display", kind) for kind in ("plain", "json")]:
+        while b"cell.started" not in (line := process.stderr.readline()) and b"said = " not in line:
+            assert line
+        process.stderr.close()
+        assert process.stdout.read().startswith(b"fine")
+        assert process.wait(30) == 0
+        process.stdout.close()
+        process.stdout = process.stderr = None
 
 
 def test_the_events_on_stderr_are_those_of_the_trace(ask, scripted_model, isolated_env):
