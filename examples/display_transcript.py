@@ -99,6 +99,9 @@ class Terminal:
                 return True
         return False
 
+    def type(self, text: str) -> None:
+        os.write(self._controller, text.encode())
+
     def hang_up(self) -> None:
         """The window is closed."""
         os.close(self._controller)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -19,15 +20,19 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List the runs that are kept, look into one, or remove some.")
 
 _RUN_HELP = "The run's id, its beginning or end, or its folder"
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def _complete(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Ids of runs for the shell; without the configuration, which may be wrong while a line is written."""
+    """Ids of runs, or their short names, for the shell. The configuration is not read: it may be in the making."""
+    from rlm.commands.runlist import short_names
     from rlm.trace.reader import traces
 
-    ids = [trace.run_id for trace in traces(ctx.params.get("trace_dir"))]
-    return [id_ for id_ in ids if id_.startswith(incomplete)] + [id_ for id_ in ids if id_.endswith(incomplete or " ")]
+    # The name of a folder may hold anything, and a shell's line is no place for it.
+    ids = [trace.run_id for trace in traces(ctx.params.get("trace_dir")) if _PLAIN.fullmatch(trace.run_id)]
+    whole = [id_ for id_ in ids if id_.startswith(incomplete)]
+    return whole or [name for name in short_names(ids).values() if name.startswith(incomplete)]
 
 
 _Run = Annotated[
