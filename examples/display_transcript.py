@@ -189,7 +189,7 @@ def replies() -> dict[str, object]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="rlm-display-") as folder, ScriptedModelServer(replies()) as server:  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory(prefix="rlm-display-") as folder, ScriptedModelServer(replies()) as server:
         (Path(folder) / "novel.txt").write_text(novel(), encoding="utf-8")
         options = ["--models", "root-model,child-model,leaf-model", "--base-url", server.base_url, "--depth", "2"]
         options += [

@@ -99,8 +99,9 @@ def _cell_completed(event: Event, _: Progress) -> list[Line]:
 
 def _cell_diverged(event: Event, _: Progress) -> list[Line]:
     expected, got = (one_line(str(event.get(name)), 120) for name in ("expected", "got"))
-    text = f"note: the cell of turn {event['turn']}, executed again, differs: {got}, where the record has {expected}"
-    return [Line(text, "odd")]
+    whose = f" of child {visible(str(event['rollout']))}" if is_of_child(event) else ""
+    what = f"the cell of turn {event['turn']}{whose} was executed again and has another {event['field']}"
+    return [Line(f"note: {what}: {got}, where the record has {expected}", "odd")]
 
 
 def _batch_started(event: Event, progress: Progress) -> list[Line]:

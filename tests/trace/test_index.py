@@ -102,7 +102,12 @@ def test_only_what_has_changed_is_read_again(tmp_path, monkeypatch):
     first = listing(tmp_path)
     read = []
     real = summary.read
-    monkeypatch.setattr("rlm.trace.summary.read", lambda folder: read.append(folder.name) or real(folder))
+
+    def noted(folder):
+        read.append(folder.name)
+        return real(folder)
+
+    monkeypatch.setattr("rlm.trace.summary.read", noted)
     assert listing(tmp_path) == first
     assert read == []
     with (tmp_path / "b" / "events.jsonl").open("a") as file:
