@@ -145,7 +145,8 @@ ROOT_TURNS = [
     'The input is a novel. I look at how it is divided.\n```repl\nchapters = context.split("\\n\\nCHAPTER ")[1:]\n'
     "print(len(chapters), [c[:20] for c in chapters[:3]])\n```",
     "Each chapter goes to a child, which reads it paragraph by paragraph.\n```repl\n"
-    'found = rlm_batch(["What happens at the harbour in this chapter?"] * len(chapters), contexts=chapters)\n'
+    'asked = [f"Chapter {n}: is the lamp lit?" for n in range(1, len(chapters) + 1)]\n'
+    "found = rlm_batch(asked, contexts=chapters)\n"
     "for number, text in enumerate(found, 1):\n    print(number, text)\n```",
     '```repl\nhits = [n for n, text in enumerate(found, 1) if "lamp" in str(text)]\n'
     'answer["content"] = f"Chapters {hits}: the lamp is lit at the harbour."\nanswer["ready"] = True\n```',
@@ -184,7 +185,7 @@ def _some(text: str, least: float, most: float) -> float:
 
 
 def replies() -> dict[str, object]:
-    root = [Reply(text=text, chunk_delay=0.02) for text in ROOT_TURNS]
+    root = [Reply(text=text, chunk_delay=0.06) for text in ROOT_TURNS]
     return {"root-model": root, "child-model": child, "leaf-model": leaf}
 
 
@@ -207,7 +208,7 @@ def main() -> None:
         try:
             terminal.read_until(lambda text: "┆ print(len" in text)
             writing = terminal.text
-            terminal.read_until(lambda text: "more\n" in text and text.count(", batch ") > 2)
+            terminal.read_until(lambda text: text.count(", batch ") > 1 and "0/12 children" not in text)
             children = terminal.text
             terminal.read_until(lambda text: "trace: " in text)
             terminal.read_until(lambda _: False, seconds=2)
