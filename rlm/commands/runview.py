@@ -78,7 +78,8 @@ class View:
                 yield f"error: {one_line(str(result['error']['message']), CUT_LINE)}"
         else:
             seconds = "" if self.outline.seconds is None else f", {duration(self.outline.seconds)} of events"
-            yield f"{self.outline.status}: {self.outline.turns} turns, {self.outline.calls:,} sub-calls{seconds}"
+            turns = f"{self.outline.turns} turn{'' if self.outline.turns == 1 else 's'}"
+            yield f"{self.outline.status}: {turns}, {self.outline.calls:,} sub-calls{seconds}"
         yield from self._turns()
         yield from self._open()
         if self.metrics:

@@ -195,7 +195,7 @@ def test_a_real_run_and_one_that_is_killed(rlm, ask, start, scripted_model, isol
         time.sleep(0.02)
     time.sleep(0.2)
     ran = rlm("runs", "show", "--trace-dir", "runs")
-    assert "running: 1 turns, 2 sub-calls" in ran.out
+    assert "running: 1 turn, 2 sub-calls" in ran.out
     assert "\nunder way:\n" in ran.out
     refused = rlm("runs", "rm", "last", "--yes", "--trace-dir", "runs")
     assert (refused.code, refused.out) == (2, "")
