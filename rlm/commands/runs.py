@@ -102,11 +102,16 @@ def show(
     """
     from rlm.commands.runview import View
 
-    view = View.of(_found(run, trace_dir))
-    if as_json:
-        print_json(view.to_dict())
+    trace = _found(run, trace_dir)
+    try:
+        view = View.of(trace)
+        told = view.to_dict() if as_json else list(view.lines(full=full))
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{trace.path} is not the trace of a run") from error
+    if isinstance(told, dict):
+        print_json(told)
         return
-    for line in view.lines(full=full):
+    for line in told:
         print_line(line)
 
 

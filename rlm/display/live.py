@@ -104,9 +104,11 @@ class LiveDisplay:
     def _draw(self) -> None:
         """Print the lines that wait, and draw anew what goes on, once."""
         with self._state:
-            lines = [Text(line.text, style=_STYLES[line.tone]) for line in self._told]
+            told = list(self._told)
             self._told.clear()
-        if lines:
+        if told:
+            width = self._console.width
+            lines = [Text(line.text, _STYLES[line.tone]) if line.wrap else _fitted(line, width) for line in told]
             self._console.print(Text("\n").join(lines), soft_wrap=True)
         elif self._live.is_started:
             self._live.refresh()

@@ -22,6 +22,8 @@ class Line(NamedTuple):
 
     text: str
     tone: Tone = "quiet"
+    wrap: bool = True
+    """Whether all of it matters where there is little room; else its end may be cut."""
 
 
 def narrate(event: Event, progress: Progress) -> list[Line]:
@@ -84,7 +86,7 @@ def _compaction_completed(event: Event, _: Progress) -> list[Line]:
 
 
 def _cell_started(event: Event, _: Progress) -> list[Line]:
-    return [Line(f"  │ {line}") for line in first_lines(str(event["code"]), CODE_LINES, WIDTH)]
+    return [Line(f"  │ {line}", wrap=False) for line in first_lines(str(event["code"]), CODE_LINES, WIDTH)]
 
 
 def _cell_completed(event: Event, _: Progress) -> list[Line]:
@@ -94,7 +96,7 @@ def _cell_completed(event: Event, _: Progress) -> list[Line]:
     status = visible(str(event["status"]))
     text = f"  cell {status}{name} in {duration(event['seconds'])}, {size:,} characters of output"
     output = first_lines(str(event.get("output") or ""), OUTPUT_LINES, WIDTH)
-    return [*(Line(f"  > {line}") for line in output), Line(text, "good" if status == "ok" else "odd")]
+    return [*(Line(f"  > {line}", wrap=False) for line in output), Line(text, "good" if status == "ok" else "odd")]
 
 
 def _cell_diverged(event: Event, _: Progress) -> list[Line]:

@@ -182,6 +182,18 @@ def test_the_cost_so_far():
     assert unknown.spending.cost is None
 
 
+def test_code_and_output_are_cut_to_the_terminal_and_the_rest_is_not():
+    stream = io.StringIO()
+    display = LiveDisplay(Console(file=stream, force_terminal=True, width=40, height=20, _environ={"NO_COLOR": "1"}))
+    emit = EventLog("r", display).emit
+    emit("cell.started", rollout="0", turn=1, code="c" * 100)
+    emit("notice", text="n" * 100)
+    display.close()
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "").splitlines()
+    assert f"  │ {'c' * 35}…" in lines
+    assert f"note: {'n' * 100}" in lines
+
+
 def test_no_color_is_honoured():
     assert "\x1b[32m" in live()
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", live(color=False))

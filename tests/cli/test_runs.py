@@ -133,6 +133,30 @@ def test_hostile_texts_are_shown_not_obeyed(run, runs):
         assert "\nb\n" not in ran.out
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "garbage\n",
+        '{"type": "run.started"}\n',
+        "[" * 100_000 + "\n",
+        '{"type": "run.completed", "ts": 1, "result": {"stop_reason": "answered"}}\n',
+        '{"type": "run.completed", "ts": 1, "result": 7}\n',
+        '{"type": "call.completed", "ts": "x", "rollout": [], "batch": {}}\n',
+    ],
+)
+def test_what_is_no_trace_is_one_line(run, runs, text):
+    (runs / "20270101-odd").mkdir()
+    (runs / "20270101-odd" / "events.jsonl").write_text(text)
+    assert run("list").out.splitlines()[1].split()[1:3] == ["-", "unreadable"]
+    for arguments in ((), ("--json",)):
+        ran = run("show", *arguments)
+        assert (ran.code, ran.out, ran.err.count("\n")) in ((2, "", 1), (0, ran.out, 0))
+        assert "unexpected" not in ran.err
+    os.unlink(runs / "20270101-odd" / "events.jsonl")
+    os.mkfifo(runs / "20270101-odd" / "events.jsonl")
+    assert run("show").out.startswith(f"run {IDS[2]}\n")
+
+
 def test_lines_are_cut_to_the_terminal(isolated_env, runs):
     write(runs, "20270101-wide", question="\u6f22" * 300).close()
     command = [sys.executable, str(ROOT / "cli.py"), "runs", "list", "--trace-dir", str(runs)]
