@@ -190,6 +190,13 @@ def test_one_run(run, runs):
     assert run("path", "nope").code == 2
 
 
+def test_metrics_of_a_run_that_has_none_in_its_result(run):
+    metrics = pytest.importorskip("rlm.metrics")
+    shown = json.loads(run("show", IDS[1], "--json").out)
+    assert shown["result"] is None
+    assert shown["metrics"].keys() == metrics.of([]).to_dict().keys()
+
+
 def test_long_texts_are_cut_unless_asked_for(run, runs):
     long = "\n".join(f"line {n} " + "x" * 1000 for n in range(40))
     write(runs, "20270101-long", question=long, result={**RESULT, "answer": long}).close()
