@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from rlm.commands import options
-from rlm.errors import ConfigError
 
 
 def ask(
@@ -66,6 +65,7 @@ def ask(
     no_trace: options.NoTrace = False,
     as_json: options.Json = False,
     stream_json: options.StreamJson = False,
+    display: options.Display = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Answer QUESTION about the INPUTs; the answer goes to stdout, progress to stderr.
@@ -80,14 +80,13 @@ def ask(
     """
     from rlm.layers import load_settings
 
-    if as_json and stream_json:
-        raise ConfigError("--json and --stream-json both want stdout: choose one")
-    own = ("question", "inputs", "as_json", "stream_json", "quiet")
+    options.check_output(as_json=as_json, stream_json=stream_json, quiet=quiet, display=display)
+    own = ("question", "inputs", "as_json", "stream_json", "display", "quiet")
     settings = load_settings(options.given(ctx.params, *own))
 
     from rlm.commands.running import Output, run_and_report  # the whole machinery: not before the settings are right
 
-    output = Output(json=as_json, stream_json=stream_json, quiet=quiet)
+    output = Output(json=as_json, stream_json=stream_json, quiet=quiet, display=display)
     raise typer.Exit(run_and_report(settings, question, inputs or _piped(), output))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -81,8 +81,33 @@ StreamJson = Annotated[
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Show no progress on stderr, only errors.", rich_help_panel=_OUTPUT),
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Show no progress on stderr, only errors: --display none, and no word of an interrupt.",
+        rich_help_panel=_OUTPUT,
+    ),
 ]
+DisplayKind = Literal["rich", "plain", "json", "none"]
+Display = Annotated[
+    DisplayKind | None,
+    typer.Option(
+        "--display",
+        metavar="rich|plain|json|none",
+        help="Progress on stderr: rich is a live tree of the run, on a terminal; plain are lines; json are the events, "
+        "one per line. By default rich on a terminal and plain elsewhere; none with --stream-json.",
+        rich_help_panel=_OUTPUT,
+        show_default=False,
+    ),
+]
+
+
+def check_output(*, as_json: bool, stream_json: bool, quiet: bool, display: DisplayKind | None) -> None:
+    """Raises `ConfigError` for options of the output that contradict each other."""
+    if as_json and stream_json:
+        raise ConfigError("--json and --stream-json both want stdout: choose one")
+    if quiet and display not in (None, "none"):
+        raise ConfigError(f"--quiet and --display {display} contradict each other: choose one")
 
 
 def given(parameters: Mapping[str, Any], *own: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from rlm.commands import options
-from rlm.errors import ConfigError
 
 
 def resume(
@@ -39,6 +38,7 @@ def resume(
     trace_dir: options.TraceDir = None,
     as_json: options.Json = False,
     stream_json: options.StreamJson = False,
+    display: options.Display = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Go on with a run whose process was killed or interrupted, or whose endpoint failed.
@@ -52,16 +52,15 @@ def resume(
     """
     from rlm.commands.records import open_record
 
-    if as_json and stream_json:
-        raise ConfigError("--json and --stream-json both want stdout: choose one")
-    own = ("run", "as_json", "stream_json", "quiet")
+    options.check_output(as_json=as_json, stream_json=stream_json, quiet=quiet, display=display)
+    own = ("run", "as_json", "stream_json", "display", "quiet")
     record, settings = open_record(run, options.given(ctx.params, *own))
 
     from rlm.commands.console import say
     from rlm.commands.running import Output, report, run_and_report
     from rlm.result import RunResult
 
-    output = Output(json=as_json, stream_json=stream_json, quiet=quiet)
+    output = Output(json=as_json, stream_json=stream_json, quiet=quiet, display=display)
     if record.past.result and record.over:
         if not quiet:
             say(f"the run {record.run_id} has ended: {record.past.result['stop_reason']}")

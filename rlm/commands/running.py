@@ -15,7 +15,7 @@ from rlm import parts
 from rlm.commands.consent import TerminalConsent
 from rlm.commands.console import debug_traceback, print_answer, print_json, say, say_error
 from rlm.config import Settings
-from rlm.display import Display, open_display
+from rlm.display import Display, Kind, open_display
 from rlm.display.stream_json import StreamJson
 from rlm.errors import RLMError, UserError
 from rlm.events import Event, Sink
@@ -34,6 +34,12 @@ class Output:
     json: bool = False
     stream_json: bool = False
     quiet: bool = False
+    display: Kind | None = None
+    """What shows progress on stderr; by default what fits it, and nothing with `stream_json`."""
+
+    @property
+    def shown(self) -> Kind | None:
+        return "none" if self.display is None and (self.quiet or self.stream_json) else self.display
 
 
 def run_and_report(
@@ -69,6 +75,7 @@ class _Session:
     output: Output
     record: Record | None = None
     display: Display = field(init=False)
+    _stream: list[Sink] = field(default_factory=list)
     result: Mapping[str, Any] = field(default_factory=dict)
     """The object of `RunResult.to_dict()`, once the run is over."""
     _run: Run | None = None
@@ -76,11 +83,15 @@ class _Session:
     _started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.display = self._open_display()
+        secrets = secrets_of(self.settings)
+        price = parts.prices(self.settings).cost
+        self.display = open_display(self.output.shown, price=price, secrets=secrets)
+        if self.output.stream_json:
+            self._stream = [StreamJson(sys.stdout.buffer, secrets=secrets, on_gone=self._interrupt)]
 
     async def play(self) -> RunResult:
         consent = TerminalConsent(self.display) if TerminalConsent.possible() else None
-        sinks: list[Sink] = [self.display, self._keep_result]
+        sinks: list[Sink] = [*self._stream, self.display, self._keep_result]
         self._run = Run(self.settings, self.question, self.inputs, sinks=sinks, confirm=consent, record=self.record)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -113,12 +124,6 @@ class _Session:
     def _keep_result(self, event: Event) -> None:
         if event["type"] == "run.completed":
             self.result = event["result"]
-
-    def _open_display(self) -> Display:
-        if self.output.stream_json:
-            return StreamJson(sys.stdout.buffer, secrets=secrets_of(self.settings), on_gone=self._interrupt)
-        price = parts.prices(self.settings).cost
-        return open_display("none" if self.output.quiet else None, price=price)
 
     def _interrupt(self) -> None:
         if self._run is not None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Protocol
 
-from rlm.display.progress import Price
+from rlm.display.spending import Price
 from rlm.events import Event
 
-Kind = Literal["live", "plain", "none"]
+Kind = Literal["rich", "plain", "json", "none"]
 
 
 class Display(Protocol):
@@ -42,19 +43,23 @@ class NoDisplay:
     def close(self) -> None: ...
 
 
-def open_display(kind: Kind | None = None, *, price: Price | None = None) -> Display:
-    """A display on stderr: live on a terminal, lines elsewhere, unless `kind` says which.
+def open_display(kind: Kind | None = None, *, price: Price | None = None, secrets: Iterable[str] = ()) -> Display:
+    """A display on stderr. By default it is `rich` on a terminal and `plain` elsewhere; `rich` where there is no
+    terminal, or a dumb one, is `plain` too.
 
-    `price` lets the live display tell the cost so far.
+    `price` lets the live display tell the cost so far. `json` writes the events, as the trace has them, with
+    `secrets` blotted out.
     """
-    if kind is None:
-        kind = "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
-    if kind == "live":
+    if kind == "none":
+        return NoDisplay()
+    if kind == "json":
+        from rlm.display.stream_json import StreamJson
+
+        return StreamJson(sys.stderr.buffer, secrets=secrets)
+    if kind != "plain" and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
         from rlm.display.live import LiveDisplay  # rich is only needed on a terminal
 
         return LiveDisplay(price=price)
-    if kind == "plain":
-        from rlm.display.plain import PlainDisplay
+    from rlm.display.plain import PlainDisplay
 
-        return PlainDisplay(sys.stderr)
-    return NoDisplay()
+    return PlainDisplay(sys.stderr)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
-from rlm.display.narrate import Tone, narrate
-from rlm.display.progress import Batch, Price, Progress
-from rlm.display.text import cut, duration, visible
+from rlm.display.narrate import Line, Tone, narrate
+from rlm.display.outlet import Outlet
+from rlm.display.progress import Progress
+from rlm.display.spending import Price
+from rlm.display.tree import tree
 from rlm.events import Event
 
-SHOWN_BATCHES = 6
-SHOWN_LINES = 3
 REFRESH_PER_SECOND = 8
+MOST_LINES = 5000
+"""Lines that wait for a terminal which takes nothing (Ctrl-S); of more, the oldest are left out."""
+PATIENCE = 2.0
+"""Seconds that the end of a run waits for such a terminal."""
 
 _STYLES: dict[Tone, str] = {
     "head": "bold cyan",
+    "live": "cyan",
     "text": "bold",
     "quiet": "dim",
     "good": "green",
@@ -31,71 +38,95 @@ _STYLES: dict[Tone, str] = {
 
 
 class LiveDisplay:
-    """Redraws itself a few times a second from the state that the events build up.
+    """Folds events into a state, and draws that a few times a second in a thread of its own.
 
-    Only `Text` objects are printed, never markup: a document cannot style, link or hide anything.
+    So an event costs the run the same whatever is on the screen, and a slow terminal does not hold it up. Only
+    `Text` objects are printed, never markup: a document cannot style, link or hide anything.
     """
 
     def __init__(self, console: Console | None = None, *, price: Price | None = None) -> None:
-        self._console = console or Console(stderr=True, markup=False, highlight=False, emoji=False)
+        self._console = console or Console(
+            file=cast(IO[str], Outlet(sys.stderr)), markup=False, highlight=False, emoji=False
+        )
         self._progress = Progress(price=price)
+        self._told: deque[Line] = deque(maxlen=MOST_LINES)
+        self._state = threading.Lock()  # of the two above
+        self._drawing = threading.Lock()  # of the terminal
+        self._paused = False
+        self._closed = threading.Event()
         self._live = Live(
             get_renderable=self._render,
             console=self._console,
-            refresh_per_second=REFRESH_PER_SECOND,
+            auto_refresh=False,
             transient=True,
             redirect_stdout=False,
         )
-        self._closed = False
         self._live.start()
+        self._thread = threading.Thread(target=self._keep_drawing, name="rlm-display", daemon=True)
+        self._thread.start()
 
     def __call__(self, event: Event) -> None:
-        self._progress.update(event)
-        for line in narrate(event, self._progress):
-            self._console.print(Text(line.text, style=_STYLES[line.tone]), soft_wrap=True)
+        with self._state:
+            self._progress.update(event)
+            self._told.extend(narrate(event, self._progress))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        self._live.stop()
+        """What happens meanwhile is told afterwards."""
+        with self._drawing:
+            self._draw()
+            self._paused = True
+            self._live.stop()
         try:
             yield
         finally:
-            if not self._closed:
-                self._live.start()
+            with self._drawing:
+                self._paused = False
+                if not self._closed.is_set():
+                    self._live.start()
 
     def close(self) -> None:
-        self._closed = True
-        self._live.stop()
+        self._closed.set()
+        self._thread.join(PATIENCE)
+        if self._drawing.acquire(timeout=PATIENCE):
+            try:
+                self._draw()
+                self._live.stop()
+            finally:
+                self._drawing.release()
+
+    def _keep_drawing(self) -> None:
+        while not self._closed.wait(1 / REFRESH_PER_SECOND):
+            with self._drawing:
+                if not self._paused:
+                    self._draw()
+
+    def _draw(self) -> None:
+        """Print the lines that wait, and draw anew what goes on, once."""
+        with self._state:
+            told = list(self._told)
+            self._told.clear()
+        if told:
+            width = self._console.width
+            lines = [Text(line.text, _STYLES[line.tone]) if line.wrap else _fitted(line, width) for line in told]
+            self._console.print(Text("\n").join(lines), soft_wrap=True)
+        elif self._live.is_started:
+            self._live.refresh()
 
     def _render(self) -> RenderableType:
-        """What the root model is writing, the running batches, the phase and the totals."""
-        progress = self._progress
-        width = max(20, self._console.width - 1)
-        parts: list[RenderableType] = [Text(line, style="dim italic") for line in _last_lines(progress.writing, width)]
-        # The loop's thread may change the dict meanwhile: `list` of a dict's values is atomic, iterating is not.
-        if batches := list(progress.batches.values()):
-            parts.append(_bars(batches[-SHOWN_BATCHES:]))
-        status = f"  {progress.phase}, {duration(progress.elapsed)}; root {progress.root}; sub {progress.sub}"
-        if progress.children:
-            status += f"; {progress.children} children"
-        if progress.spent:
-            status += f"; cost ~{progress.spent:.4f}"
-        parts.append(Text(cut(status, width), style="cyan"))
-        return Group(*parts)
+        size = self._console.size
+        with self._state:
+            # The last column and row stay empty: writing there makes some terminals wrap or scroll.
+            lines = tree(
+                self._progress,
+                width=max(1, size.width - 1),
+                height=max(1, size.height - 1),
+                ascii_only=self._console.options.ascii_only,
+            )
+        return Group(*(_fitted(line, max(1, size.width - 1)) for line in lines))
 
 
-def _last_lines(text: str, width: int) -> list[str]:
-    lines = [line for line in visible(text).splitlines() if line.strip()]
-    return [cut(f"  ┆ {line.expandtabs(4)}", width) for line in lines[-SHOWN_LINES:]]
-
-
-def _bars(batches: list[Batch]) -> Table:
-    table = Table.grid(padding=(0, 1))
-    for batch in batches:
-        table.add_row(
-            Text(f"  batch {batch.number}"),
-            ProgressBar(total=max(1, batch.size), completed=batch.done, width=32),
-            Text(f"{batch.done:,}/{batch.size:,}"),
-            Text(f"{batch.failed:,} failed" if batch.failed else "", style="red"),
-        )
-    return table
+def _fitted(line: Line, width: int) -> Text:
+    text = Text(line.text, style=_STYLES[line.tone], no_wrap=True)
+    text.truncate(width, overflow="ellipsis")
+    return text

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from rlm.display.progress import Progress, Tally, is_of_child
+from rlm.display.progress import Progress, is_of_child
+from rlm.display.spending import Tally
 from rlm.display.text import duration, first_lines, one_line, visible
 from rlm.events import Event
 
@@ -13,7 +14,7 @@ WIDTH = 110
 CODE_LINES = 8
 OUTPUT_LINES = 4
 
-Tone = Literal["head", "text", "quiet", "good", "odd", "bad"]
+Tone = Literal["head", "live", "text", "quiet", "good", "odd", "bad"]
 
 
 class Line(NamedTuple):
@@ -21,6 +22,8 @@ class Line(NamedTuple):
 
     text: str
     tone: Tone = "quiet"
+    wrap: bool = True
+    """Whether all of it matters where there is little room; else its end may be cut."""
 
 
 def narrate(event: Event, progress: Progress) -> list[Line]:
@@ -37,11 +40,22 @@ def _run_started(event: Event, progress: Progress) -> list[Line]:
     return lines
 
 
+def _run_resumed(event: Event, progress: Progress) -> list[Line]:
+    done = f"{event['turns']:,} turns, {event['calls']:,} sub-calls, {duration(event['seconds'])}"
+    return [*_run_started(event, progress), Line(f"taken up again after {done}")]
+
+
 def _inputs(inputs: Any) -> str:
     """Their names; all else about them is the input preparation's affair."""
     items = inputs if isinstance(inputs, list | tuple) else []
     names = [str(item.get("name", "")) if isinstance(item, Mapping) else str(item) for item in items]
     return one_line(", ".join(name for name in names if name), WIDTH)
+
+
+def _tools_opened(event: Event, _: Progress) -> list[Line]:
+    functions = [tool.get("function", tool) for tool in event.get("tools") or () if isinstance(tool, Mapping)]
+    names = ", ".join(str(function.get("name", "?")) for function in functions if isinstance(function, Mapping))
+    return [Line(f"tools of sub-LLMs: {one_line(names, WIDTH)}")] if names else []
 
 
 def _kernel_started(event: Event, progress: Progress) -> list[Line]:
@@ -72,7 +86,7 @@ def _compaction_completed(event: Event, _: Progress) -> list[Line]:
 
 
 def _cell_started(event: Event, _: Progress) -> list[Line]:
-    return [Line(f"  │ {line}") for line in first_lines(str(event["code"]), CODE_LINES, WIDTH)]
+    return [Line(f"  │ {line}", wrap=False) for line in first_lines(str(event["code"]), CODE_LINES, WIDTH)]
 
 
 def _cell_completed(event: Event, _: Progress) -> list[Line]:
@@ -82,7 +96,14 @@ def _cell_completed(event: Event, _: Progress) -> list[Line]:
     status = visible(str(event["status"]))
     text = f"  cell {status}{name} in {duration(event['seconds'])}, {size:,} characters of output"
     output = first_lines(str(event.get("output") or ""), OUTPUT_LINES, WIDTH)
-    return [*(Line(f"  > {line}") for line in output), Line(text, "good" if status == "ok" else "odd")]
+    return [*(Line(f"  > {line}", wrap=False) for line in output), Line(text, "good" if status == "ok" else "odd")]
+
+
+def _cell_diverged(event: Event, _: Progress) -> list[Line]:
+    expected, got = (one_line(str(event.get(name)), 120) for name in ("expected", "got"))
+    whose = f" of child {visible(str(event['rollout']))}" if is_of_child(event) else ""
+    what = f"the cell of turn {event['turn']}{whose} was executed again and has another {event['field']}"
+    return [Line(f"note: {what}: {got}, where the record has {expected}", "odd")]
 
 
 def _batch_started(event: Event, progress: Progress) -> list[Line]:
@@ -125,6 +146,8 @@ def _run_completed(event: Event, _: Progress) -> list[Line]:
 
 _TELL: dict[str, Callable[[Event, Progress], list[Line]]] = {
     "run.started": _run_started,
+    "run.resumed": _run_resumed,
+    "tools.opened": _tools_opened,
     "kernel.started": _kernel_started,
     "kernel.died": _kernel_died,
     "kernel.restarted": _kernel_restarted,
@@ -133,6 +156,7 @@ _TELL: dict[str, Callable[[Event, Progress], list[Line]]] = {
     "compaction.completed": _compaction_completed,
     "cell.started": _cell_started,
     "cell.completed": _cell_completed,
+    "cell.diverged": _cell_diverged,
     "batch.started": _batch_started,
     "batch.completed": _batch_completed,
     "answer.changed": _answer_changed,
@@ -143,6 +167,7 @@ _TELL: dict[str, Callable[[Event, Progress], list[Line]]] = {
 
 
 _TELL_OF_CHILD: dict[str, Callable[[Event, Progress], list[Line]]] = {
+    "cell.diverged": _cell_diverged,
     "child.completed": _child_completed,
     "protocol.error": _protocol_error,
 }

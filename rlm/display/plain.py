@@ -28,7 +28,7 @@ class PlainDisplay:
             self._print(line.text)
         if event["type"] == "call.completed" and time.monotonic() - self._last_batch_line >= EVERY:
             self._last_batch_line = time.monotonic()
-            for batch in self._progress.batches.values():
+            for batch in self._progress.root.batches.values():
                 self._print(_so_far(batch))
 
     def paused(self) -> AbstractContextManager[None]:

@@ -1,20 +1,22 @@
-"""The state of a run, as its events tell it."""
+"""The state of a run, as its events tell it: the one fold from events to what displays show.
+
+Each event costs a few dictionary operations, however many batches and children there are.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlm.display.text import count, one_line, visible
+from rlm.display.spending import Price, Spending
+from rlm.display.text import one_line, visible
 from rlm.events import Event
-from rlm.protocols import Tokens
 
+ROOT = "0"
+"""The name of the root's rollout."""
 _WRITING = 4000
-
-Price = Callable[[str, Tokens], float | None]
-"""What a model's tokens cost; None when that is not known."""
+_AT_WORK = ("turn.started", "cell.started", "batch.started")
 
 
 @dataclass
@@ -30,29 +32,50 @@ class Batch:
 
 
 @dataclass
-class Tally:
-    """Tokens and calls of the root or of the sub-calls, so far."""
+class Rollout:
+    """What the root, or a child, is at."""
 
-    input: int = 0
-    output: int = 0
-    calls: int = 0
-    estimated: bool = False
+    name: str
+    query: str = ""
+    batch: Any = None
+    """The batch of its parent that it belongs to."""
+    turn: int = 0
+    max_turns: int = 0
+    phase: str = "starting"
+    since: float = field(default_factory=time.monotonic)
+    """When the phase began."""
+    batches: dict[Any, Batch] = field(default_factory=dict)
+    """Those that go on."""
+    begun: int = 0
+    """Batches so far."""
 
-    @classmethod
-    def of(cls, usage: Mapping[str, Any]) -> Tally:
-        """The tally of a `Usage` object of a result."""
-        return cls(usage["input_tokens"], usage["output_tokens"], usage["calls"], usage.get("estimated", False))
+    @property
+    def parent(self) -> str:
+        return self.name.rpartition(".")[0]
 
-    def add(self, event: Event) -> None:
-        self.input += event.get("input_tokens") or 0
-        self.output += event.get("output_tokens") or 0
-        self.calls += event.get("attempts") or 0
-        self.estimated = self.estimated or bool(event.get("estimated"))
+    def enter(self, phase: str) -> None:
+        self.phase, self.since = phase, time.monotonic()
 
-    def __str__(self) -> str:
-        about = "~" if self.estimated else ""
-        calls = f"{self.calls:,} call{'' if self.calls == 1 else 's'}"
-        return f"{about}{count(self.input)} in {about}{count(self.output)} out, {calls}"
+    def update(self, event: Event) -> None:
+        match event["type"]:
+            case "turn.started":
+                self.turn, self.max_turns = event["turn"], event["max_turns"]
+                self.enter("the model writes")
+            case "root.completed" | "cell.completed":
+                self.enter("working")
+            case "cell.started":
+                self.enter("the cell runs")
+            case "batch.started":
+                self.begun += 1
+                recursive = event.get("kind") == "recursive"
+                model = visible(str(event.get("model") or ""))
+                self.batches[event["batch"]] = Batch(self.begun, event["size"], model, recursive)
+            case "call.completed":
+                if (batch := self.batches.get(event["batch"])) is not None:
+                    batch.done += 1
+                    batch.failed += bool(event.get("error"))
+            case "batch.completed":
+                self.batches.pop(event["batch"], None)
 
 
 @dataclass
@@ -61,26 +84,25 @@ class Progress:
 
     price: Price | None = None
     started: float = field(default_factory=time.monotonic)
+    """When the run began; before that, when the display was opened."""
     question: str = ""
     model: str = ""
     sub_model: str = ""
     sandbox: str = ""
-    turn: int = 0
-    max_turns: int = 0
-    phase: str = "starting"
     writing: str = ""
     """The end of what the root model is writing now."""
-    batches: dict[Any, Batch] = field(default_factory=dict)
-    children: int = 0
-    """Child RLMs at work now, at any depth."""
-    root: Tally = field(default_factory=Tally)
-    sub: Tally = field(default_factory=Tally)
-    spent: float | None = 0.0
-    """Money so far, without discounts for cached input; None when a price is not known."""
+    root: Rollout = field(default_factory=lambda: Rollout(ROOT))
+    children: dict[str, Rollout] = field(default_factory=dict)
+    """Child RLMs at work now, at any depth, by name: those that did something last stand last, and each before
+    its parent."""
+    spending: Spending = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spending = Spending(self.price)
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the display was opened."""
+        """Seconds of the run so far."""
         return time.monotonic() - self.started
 
     def update(self, event: Event) -> None:
@@ -88,64 +110,60 @@ class Progress:
             self._of_child(event)
         else:
             self._of_root(event)
+        self._spend(event)
 
     def _of_child(self, event: Event) -> None:
-        """Children show by their number, and in the totals."""
-        match event["type"]:
-            case "child.started":
-                self.children += 1
-            case "child.completed":
-                self.children -= 1
-            case "root.completed" | "compaction.completed":
-                self._count(self.sub, str(event.get("model") or self.sub_model), event)
-            case "call.completed" if not event.get("cached"):
-                self._count(self.sub, str(event.get("model") or self.sub_model), event)
+        name = str(event["rollout"])
+        if event["type"] == "child.started":
+            query = one_line(str(event.get("query") or ""), 200)
+            self.children[name] = Rollout(visible(name), query, event.get("batch"))
+        elif event["type"] == "child.completed":
+            self.children.pop(name, None)
+        elif event["type"] in _AT_WORK and name not in self.children:
+            self.children[name] = Rollout(visible(name))  # begun before the run was taken up again
+        if (child := self.children.get(name)) is not None:
+            child.update(event)
+        # What a child does, its parents do: a child that is shown has its parents shown.
+        while "." in name:
+            if (active := self.children.pop(name, None)) is not None:
+                self.children[name] = active
+            name = name.rpartition(".")[0]
 
     def _of_root(self, event: Event) -> None:
+        self.root.update(event)
         match event["type"]:
             case "run.started":
-                self.question = one_line(str(event["question"]), 400)
-                self.model, self.sub_model = visible(str(event["model"])), visible(str(event["sub_model"]))
-                self.sandbox = visible(str(event["sandbox"]))
-                self.phase = "starting the sandbox"
+                self._begin(event)
+            case "run.resumed":
+                self._begin(event)
+                self.started -= event["seconds"]
+                self.spending.go_on(event)
             case "kernel.started":
                 self.sandbox = visible(str(event["sandbox"]))
-            case "turn.started":
-                self.turn, self.max_turns = event["turn"], event["max_turns"]
-                self.phase, self.writing = "the root model writes", ""
             case "root.delta":
                 self.writing = (self.writing + str(event["text"]))[-_WRITING:]
-            case "root.completed":
-                self._count(self.root, str(event.get("model") or self.model), event)
-                self.phase, self.writing = "working", ""
-            case "compaction.completed":
-                self._count(self.root, self.model, event)
-            case "cell.started":
-                self.phase = "the cell runs"
-            case "cell.completed":
-                self.phase = "working"
-            case "batch.started":
-                model = visible(str(event.get("model") or self.sub_model))
-                recursive = event.get("kind") == "recursive"
-                self.batches[event["batch"]] = Batch(len(self.batches) + 1, event["size"], model, recursive)
-            case "call.completed":
-                self._call(event)
-            case "batch.completed":
-                self.batches.pop(event["batch"], None)
+            case "turn.started" | "root.completed":
+                self.writing = ""
 
-    def _call(self, event: Event) -> None:
-        if not event.get("cached"):
-            self._count(self.sub, str(event.get("model") or self.sub_model), event)
-        batch = self.batches.get(event["batch"])
-        if batch is not None:
-            batch.done += 1
-            batch.failed += bool(event.get("error"))
+    def _begin(self, event: Event) -> None:
+        self.question = one_line(str(event["question"]), 400)
+        self.model, self.sub_model = visible(str(event["model"])), visible(str(event["sub_model"]))
+        self.sandbox = visible(str(event["sandbox"]))
+        self.spending.limits = event.get("limits") or {}
+        self.started = time.monotonic()
+        self.root.enter("starting the sandbox")
 
-    def _count(self, tally: Tally, model: str, event: Event) -> None:
-        tally.add(event)
-        tokens = Tokens(event.get("input_tokens") or 0, event.get("output_tokens") or 0)
-        cost = self.price(model, tokens) if self.price and tokens.input + tokens.output else 0.0
-        self.spent = None if self.spent is None or cost is None else self.spent + cost
+    def _spend(self, event: Event) -> None:
+        spending, below = self.spending, is_of_child(event)
+        match event["type"]:
+            case "root.completed" | "compaction.completed":
+                model = event.get("model") or (self.sub_model if below else self.model)
+                spending.add(spending.sub if below else spending.root, str(model), event)
+            case "call.completed" if not event.get("cached"):
+                spending.add(spending.sub, str(event.get("model") or self.sub_model), event)
+                spending.sub_calls += bool(event.get("attempts"))
+            case "child.started":
+                spending.sub_calls += 1
 
 
 def is_of_child(event: Event) -> bool:

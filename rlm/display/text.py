@@ -55,6 +55,18 @@ def count(number: int) -> str:
     return f"{number / 1_000_000:.1f}M"
 
 
+def size(number: int) -> str:
+    """`999 B`, `12.3 kB`, `4.5 MB`, `1.2 GB`."""
+    if number < 1000:
+        return f"{number} B"
+    amount = float(number)
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1000
+        if amount < 999.95 or unit == "GB":
+            break
+    return f"{amount:,.1f} {unit}"
+
+
 def duration(seconds: float) -> str:
     """`0.4 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
     if seconds < 60:

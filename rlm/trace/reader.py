@@ -56,8 +56,10 @@ class Trace:
 
     def result(self) -> dict[str, Any] | None:
         """The object of `RunResult.to_dict()`; None for a run that has not ended, or was killed."""
+        path = self.folder / RESULT_FILE
         try:
-            result = json.loads((self.folder / RESULT_FILE).read_bytes())
+            # A pipe of that name would be waited for.
+            result = json.loads(path.read_bytes()) if path.is_file() else None
         except (OSError, ValueError):
             return None
         return result if isinstance(result, dict) and not self.goes_on() else None

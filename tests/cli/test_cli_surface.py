@@ -45,7 +45,7 @@ def test_every_setting_has_its_option_and_its_help():
     parameters = set(ask.__annotations__)
     fields = set(Settings.model_fields)
     assert fields - parameters == ENVIRONMENT_ONLY
-    assert parameters - fields == {"ctx", "question", "inputs", "as_json", "stream_json", "quiet", "return"}
+    assert parameters - fields == {"ctx", "question", "inputs", "as_json", "stream_json", "display", "quiet", "return"}
     for name, field in Settings.model_fields.items():
         assert field.description is not None
         assert option_help(name).startswith(field.description)
@@ -96,6 +96,8 @@ USAGE_ERRORS = {
     "bad sandbox": (["ask", "q", "--model", "m", "--sandbox", "cloud"], "sandbox"),
     "bad parameter": (["ask", "q", "--model", "m", "--param", "hot"], "--param: 'hot'"),
     "two owners of stdout": (["ask", "q", "--json", "--stream-json"], "--json"),
+    "quiet, and yet shown": (["ask", "q", "--quiet", "--display", "plain"], "--display plain"),
+    "no such display": (["ask", "q", "--display", "fancy"], "--display"),
 }
 
 

@@ -139,6 +139,24 @@ def test_a_run_is_told(show):
         assert told in seen
 
 
+def test_a_run_that_is_taken_up_again_is_told():
+    stream = io.StringIO()
+    emit = EventLog("r", PlainDisplay(stream)).emit
+    run = {"question": "why?", "model": "m", "sub_model": "s", "sandbox": "process", "depth": 2, "limits": {}}
+    emit("run.resumed", turns=3, calls=1200, seconds=65.0, **run)
+    emit("tools.opened", tools=[{"type": "function", "function": {"name": "search"}}, {"name": EVIL}], system="")
+    emit("cell.diverged", rollout="0", turn=2, field="output", expected="1", got=EVIL)
+    emit("cell.diverged", rollout="0.3", turn=1, field="status", expected="ok", got="error")
+    first, *rest = stream.getvalue().splitlines()
+    assert first == "rlm: question: why?"
+    assert rest[1] == "rlm: taken up again after 3 turns, 1,200 sub-calls, 1 min 05 s"
+    assert rest[2].startswith(r"rlm: tools of sub-LLMs: search, a\x1b]0;title")
+    assert rest[3].startswith(r"rlm: note: the cell of turn 2 was executed again and has another output: a\x1b]0")
+    assert rest[4].endswith(
+        "the cell of turn 1 of child 0.3 was executed again and has another status: error, where the record has ok"
+    )
+
+
 def test_hostile_text_is_shown_not_obeyed_in_lines():
     seen = plain(text=EVIL)
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", seen)
@@ -158,10 +176,22 @@ def test_hostile_text_is_shown_not_obeyed_on_a_terminal():
 def test_the_cost_so_far():
     progress = Progress(price=lambda model, tokens: (tokens.input + tokens.output) / 1000)
     play(progress.update)
-    assert progress.spent == pytest.approx(1.230 + 3 * 0.410)
+    assert progress.spending.cost == pytest.approx(1.230 + 3 * 0.410)
     unknown = Progress(price=lambda model, tokens: None)
     play(unknown.update)
-    assert unknown.spent is None
+    assert unknown.spending.cost is None
+
+
+def test_code_and_output_are_cut_to_the_terminal_and_the_rest_is_not():
+    stream = io.StringIO()
+    display = LiveDisplay(Console(file=stream, force_terminal=True, width=40, height=20, _environ={"NO_COLOR": "1"}))
+    emit = EventLog("r", display).emit
+    emit("cell.started", rollout="0", turn=1, code="c" * 100)
+    emit("notice", text="n" * 100)
+    display.close()
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "").splitlines()
+    assert f"  │ {'c' * 35}…" in lines
+    assert f"note: {'n' * 100}" in lines
 
 
 def test_no_color_is_honoured():

@@ -26,3 +26,14 @@ def test_deep_research(isolated_env, sandbox, sandbox_env) -> None:
     assert "The Solway, under Margaret Keir: 82 degrees 3 minutes north." in ran.stdout
     assert ran.stdout.count("  child 0.") == 6
     assert "tools were called 24 times: {'search': 12, 'open_page': 12}" in ran.stdout
+
+
+def test_the_transcript_of_the_live_display(isolated_env) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "examples.display_transcript"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 0, ran.stderr
+    prose, writing, children, end = ran.stdout.split("\n## ")
+    assert (ROOT / "docs" / "display.md").read_text(encoding="utf-8").startswith(prose)
+    assert "  turn 1/30: the model writes, " in writing
+    assert "/12 children\n" in children
+    assert "Chapters [2, 5, 9]: the lamp is lit at the harbour." in end
