@@ -268,7 +268,8 @@ class Run:
             of_run = {name: self._past.started[name] for name in ("question", "model", "sub_model", "sandbox", "depth")}
             limits = dict(settings.limits())
             made = {"turns": self._past.turns, "calls": self._past.calls, "seconds": self._past.seconds}
-            self._emit("run.resumed", **made, **of_run, limits=limits)
+            spent = {"usage": self._ledger.usage().to_dict(), "cost": self._ledger.cost()}
+            self._emit("run.resumed", **made, **spent, **of_run, limits=limits)
             return
         self._emit(
             "run.started",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 import typer
@@ -47,6 +46,8 @@ def replay(
     if sandbox is None and settings.sandbox == "process":
         # Code of a trace is not run without a wall unless that is asked for.
         settings = settings.model_copy(update={"sandbox": "auto"})
+
+    import asyncio
 
     from rlm.commands.console import print_json, print_line
     from rlm.replay import replay as replayed

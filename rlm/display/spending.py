@@ -70,9 +70,10 @@ class Spending:
         self.cost = None if self.cost is None or cost is None else self.cost + cost
 
     def go_on(self, event: Event) -> None:
-        """After `run.resumed`, which does not tell tokens and money: what is left of them is not known."""
+        """From what `run.resumed` says was spent."""
         self.sub_calls = event["calls"]
-        self.limits = {**self.limits, "max_tokens": None, "max_cost": None}
+        self.root, self.sub = (Tally.of(event["usage"][kind]) for kind in ("root", "sub"))
+        self.cost = event["cost"]
 
     def left(self, elapsed: float) -> Left:
         """What is left after so many seconds."""

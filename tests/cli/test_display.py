@@ -143,7 +143,8 @@ def test_a_run_that_is_taken_up_again_is_told():
     stream = io.StringIO()
     emit = EventLog("r", PlainDisplay(stream)).emit
     run = {"question": "why?", "model": "m", "sub_model": "s", "sandbox": "process", "depth": 2, "limits": {}}
-    emit("run.resumed", turns=3, calls=1200, seconds=65.0, **run)
+    spent = {"input_tokens": 1, "output_tokens": 1, "calls": 1, "cached_calls": 0, "estimated": False}
+    emit("run.resumed", turns=3, calls=1200, seconds=65.0, usage={"root": spent, "sub": spent}, cost=None, **run)
     emit("tools.opened", tools=[{"type": "function", "function": {"name": "search"}}, {"name": EVIL}], system="")
     emit("cell.diverged", rollout="0", turn=2, field="output", expected="1", got=EVIL)
     emit("cell.diverged", rollout="0.3", turn=1, field="status", expected="ok", got="error")

@@ -108,15 +108,16 @@ def test_bars_in_ascii_and_none_where_it_is_narrow(stage):
 
 
 def test_a_run_that_was_taken_up_again(stage):
-    stage.begin("run.resumed", turns=3, calls=7, seconds=100.0, depth=2)
+    tokens = {"input_tokens": 900, "output_tokens": 100, "calls": 7, "cached_calls": 0, "estimated": False}
+    usage = {"root": {**tokens, "calls": 3}, "sub": tokens}
+    stage.begin("run.resumed", turns=3, calls=7, seconds=100.0, depth=2, usage=usage, cost=0.25)
     # What is known from before is not told again, neither that a child began nor its batches.
     stage.emit("turn.started", rollout="0.2", turn=2, max_turns=8)
     stage.emit("call.completed", rollout="0", batch="0.b1", index=1, **CALL)
     lines = stage.lines()
     assert any(line.startswith("      0.2  turn 2/8") for line in lines)
-    assert any(line.startswith("  1 min 40 s; root ") for line in lines)
-    # Tokens and cost of before are in no event.
-    assert any(line.startswith("  left: 42 sub-calls, 58 min 1") for line in lines)
+    assert any(line.startswith("  1 min 40 s; root 900 in 100 out, 3 calls") for line in lines)
+    assert any(line.startswith("  left: 8.0k tokens, 1.7500 of cost, 42 sub-calls, 58 min 1") for line in lines)
 
 
 def test_an_unknown_price_leaves_the_rest_of_the_cost_unknown():
