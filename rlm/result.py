@@ -83,6 +83,8 @@ class RunResult:
     """The file of the run's events; None with `no_trace`."""
     error: Failure | None = None
     schema_version: int = SCHEMA_VERSION
+    metrics: dict[str, Any] = field(default_factory=dict, hash=False)
+    """The run in figures, as plain JSON (see `rlm.metrics`)."""
 
     @property
     def trace_path(self) -> Path | None:
@@ -106,6 +108,7 @@ class RunResult:
             usage=RunUsage(**usage),
             trace=Path(result["trace"]) if result["trace"] else None,
             error=Failure(error["type"], error["message"], exit_code_of(error["type"])) if error else None,
+            metrics=result.get("metrics", {}),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,4 +125,5 @@ class RunResult:
             "seconds": round(self.seconds, 3),
             "run_id": self.run_id,
             "trace": str(self.trace) if self.trace else None,
+            "metrics": self.metrics,
         }

@@ -24,7 +24,7 @@ LAYERS = (
     {"tree", "record", "briefing", "keeping"},
     {"loop", "sandboxes", "parts"},
     {"compaction"},
-    {"root", "observation", "repetition", "installs"},
+    {"root", "observation", "repetition", "installs", "metrics"},
     {"conversation"},
     {"reply"},
     {"blocks"},
