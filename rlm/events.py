@@ -45,7 +45,7 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
                       estimated, cached, seconds (since it was asked for), waited (of these, for a place), attempts,
                       cache (false if no earlier reply would do); of a sub-LLM that took more than one request:
                       messages, turns, tool_calls; of a child: child (its rollout; its turns count there), turns,
-                      ready, stop_reason
+                      ready, stop_reason; depth_limited, if it stands for a child that there can be none of
     batch.completed   batch, ok, failed, cached, cancelled, seconds
                       A call that made no request (from the memo, refused, cancelled) has neither prompt nor
                       text, and beyond the first 5,000 of a cell it is only counted here.
