@@ -39,7 +39,7 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
                       params, schema, tools, loop (the line of the serial loop that it is ahead of)
     call.replied      batch, index, key, text, tool_calls, finish_reason, model, input_tokens, output_tokens, estimated,
                       attempts: a reply of a sub-LLM that is not its last one; what it took is part of call.completed
-    tool.completed    batch, index, name, arguments, output, failed, seconds
+    tool.completed    batch, index, key, name, arguments, output, failed, seconds
     function.completed  name, args, kwargs, result, failed (why, or null), seconds
     call.completed    batch, index, key, prompt, text | error, data, model, input_tokens, output_tokens,
                       estimated, cached, seconds (since it was asked for), waited (of these, for a place), attempts,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlm import RunResult, metrics
+from rlm import RLM, RunResult, Settings, metrics
+from rlm.testing import Fault, ScriptedModelServer
 from rlm.trace.reader import Trace
+from tests.export.rich import cell
 
 
 def event(type_: str, **fields: Any) -> dict[str, Any]:
@@ -153,3 +156,20 @@ def test_a_real_run(rich_result: RunResult, whole: bool) -> None:
         {"invalid": 1},
     )
     assert found["context_bytes"] == 382
+
+
+@pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
+async def test_a_run_that_was_taken_up_again_counts_as_one(tmp_path: Path) -> None:
+    first = [cell("votes = llm_batch(['a', 'b'])"), Fault.http(401)]
+    second = [cell("answer['content'] = str(votes + llm_batch(['c']))\nanswer['ready'] = True")]
+    with ScriptedModelServer({"root": [*first, *second], "sub": "yes"}) as server:
+        options: dict[str, Any] = {"model": "root", "sub_model": "sub", "sandbox": "process", "trace_dir": tmp_path}
+        rlm = RLM(settings=Settings(base_url=server.base_url, **options))
+        broken = await rlm.arun("What?", "x")
+        resumed = await rlm.aresume()
+    assert (broken.metrics["sub_calls"], broken.metrics["cells"]) == (2, 1)
+    assert resumed.stop_reason == "answered"
+    assert (resumed.metrics["sub_calls"], resumed.metrics["cells"], resumed.metrics["root_turns"]) == (3, 2, 2)
+    assert resumed.trace is not None
+    assert metrics.of(Trace(resumed.trace.parent).events()).to_dict() == resumed.metrics
+    assert RunResult.from_dict(resumed.to_dict()).to_dict() == resumed.to_dict()
