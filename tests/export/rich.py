@@ -18,7 +18,7 @@ def cell(code: str, prose: str = "") -> str:
     return f"{prose}\n```repl\n{code}\n```"
 
 
-ROOT = [
+ROOT: list[Any] = [
     cell("print(context[:40])\nout = llm_batch(['use a tool: ' + context[9:40], 'boom', 'plain'])", "I look first."),
     cell("kids = rlm_batch('what is it?', [context[9:40], 'nothing'])\nprint(kids, note(context[9:40], n=2))"),
     "Let me think about it, with no code.",
