@@ -13,7 +13,7 @@ from typing import Any, Self
 from rlm.config import Settings
 from rlm.context import Input, Value
 from rlm.errors import ConfigError
-from rlm.events import Event
+from rlm.events import Event, Sink
 from rlm.layers import check_settings, load_settings
 from rlm.record import Record
 from rlm.result import RunResult
@@ -47,7 +47,7 @@ class RLM:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run(self.arun(question, context, inputs=inputs))
-        run = Run(self.settings, question, _inputs(context, inputs))
+        run = Run(self.settings, question, _inputs(context, inputs), sinks=_sinks(self.settings))
         with ThreadPoolExecutor(1, thread_name_prefix="rlm-run") as pool:
             running = pool.submit(lambda: asyncio.run(self._play(run)))
             try:
@@ -65,7 +65,7 @@ class RLM:
         A run that fails, reaches a limit or is interrupted returns its best draft, with `stop_reason` and
         `error`. Raises `UserError` for mistakes found before anything was spent.
         """
-        return await self._play(Run(self.settings, question, _inputs(context, inputs)))
+        return await self._play(Run(self.settings, question, _inputs(context, inputs), sinks=_sinks(self.settings)))
 
     async def stream(
         self, question: str, context: Any = None, *, inputs: Sequence[Any] | None = None
@@ -75,7 +75,7 @@ class RLM:
         Closing the iterator cancels the run. Raises `UserError` like `arun`.
         """
         events: asyncio.Queue[Event | None] = asyncio.Queue()
-        run = Run(self.settings, question, _inputs(context, inputs), sinks=[events.put_nowait])
+        run = Run(self.settings, question, _inputs(context, inputs), sinks=[events.put_nowait, *_sinks(self.settings)])
         task = asyncio.create_task(self._play(run))
         task.add_done_callback(lambda _: events.put_nowait(None))
         try:
@@ -103,7 +103,7 @@ class RLM:
         record = Record(find(str(run) if run else None, self.settings.trace_dir))
         if record.past.result and record.over:
             return RunResult.from_dict(record.past.result)
-        return await self._play(Run(self.settings, record.question, record=record))
+        return await self._play(Run(self.settings, record.question, sinks=_sinks(self.settings), record=record))
 
     def interrupt(self) -> None:
         """End all runs of this object now, each with its best draft. From any thread or signal handler."""
@@ -147,6 +147,15 @@ class RLM:
         finally:
             with self._lock:
                 del self._live[run]
+
+
+def _sinks(settings: Settings) -> list[Sink]:
+    """Who listens to a run beside its caller."""
+    if not settings.otel:
+        return []
+    from rlm.otel import Spans  # most runs need none of it
+
+    return [Spans()]
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ LAYERS = (
     {"tree", "record", "briefing", "keeping"},
     {"loop", "sandboxes", "parts"},
     {"compaction"},
-    {"root", "observation", "repetition", "installs", "metrics"},
+    {"root", "observation", "repetition", "installs", "metrics", "otel"},
     {"conversation"},
     {"reply"},
     {"blocks"},
@@ -55,6 +55,7 @@ BOUNDARIES = {
     "genai_prices": {"catalog"},
     "typer": {"commands"},
     "rich": {"display", "commands"},
+    "opentelemetry": {"otel", "commands"},
 }
 
 GUEST_PACKAGES = {"ipykernel", "IPython", "traitlets", "zmq"}
