@@ -104,9 +104,10 @@ class Metrics:
         self._cell_seconds += seconds
         self._cell_max = max(self._cell_max, seconds)
         self._cell_active += event.get("active_seconds") or 0.0
-        read = event.get("read")
-        if read is not None and _rollout(event) == ROOT:
-            self._read = max(self._read or 0, read)
+
+    def _looked(self, event: Event) -> None:
+        if _rollout(event) == ROOT:
+            self._read = max(self._read or 0, event["bytes"])
 
     def _batch(self, event: Event) -> None:
         self._counts["batches"] += 1
@@ -166,6 +167,7 @@ _FOLDS: dict[str, Callable[[Metrics, Event], None]] = {
     "root.completed": Metrics._replied,
     "compaction.completed": Metrics._compacted,
     "cell.completed": Metrics._cell,
+    "context.read": Metrics._looked,
     "batch.started": Metrics._batch,
     "batch.completed": Metrics._batch_over,
     "call.completed": Metrics._call,

@@ -65,7 +65,7 @@ _STAYS = frozenset(
         ),
         *("turn", "last", "max_tokens", "kept", "code", "broken", "estimated", "attempts", "first_turn", "last_turn"),
         *("done", "tokens_before", "tokens_after", "input_tokens", "output_tokens", "cached_input_tokens", "status"),
-        *("omitted", "active_seconds", "read", "field", "size", "kind", "params", "schema", "loop", "ok", "cached"),
+        *("omitted", "active_seconds", "bytes", "field", "size", "kind", "params", "schema", "loop", "ok", "cached"),
         *("cancelled", "waited", "cache", "depth_limited", "child", "version", "usage", "cost", "trace", "metrics"),
     }
 )

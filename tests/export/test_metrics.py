@@ -93,12 +93,12 @@ def test_batches_cells_tools_and_the_rest() -> None:
 
 def test_the_share_of_the_input_that_was_read() -> None:
     started = event("run.started", inputs=[{"bytes": 60}, {"bytes": 40}])
-    cells = [event("cell.completed", rollout="0", status="ok", read=read) for read in (10, 70, 30)]
-    child = event("cell.completed", rollout="0.1", status="ok", read=99)
-    assert figures(started, *cells, child)["context_read_share"] == 0.7
-    assert figures(started, event("cell.completed", rollout="0", status="ok", read=None))["context_read_share"] is None
-    assert figures(*cells)["context_read_share"] is None
-    assert figures(started, event("cell.completed", rollout="0", status="ok", read=500))["context_read_share"] == 1.0
+    looks = [event("context.read", rollout="0", bytes=read) for read in (10, 70, 30)]
+    child = event("context.read", rollout="0.1", bytes=99)
+    assert figures(started, *looks, child)["context_read_share"] == 0.7
+    assert figures(started)["context_read_share"] is None
+    assert figures(*looks)["context_read_share"] is None
+    assert figures(started, event("context.read", rollout="0", bytes=500))["context_read_share"] == 1.0
 
 
 def test_nothing_is_counted_twice() -> None:
@@ -116,10 +116,10 @@ EVENTS = st.lists(
         st.builds(call, seconds=st.floats(0, 1e4), cached=st.booleans(), turns=st.none() | st.integers(1, 5)),
         st.builds(lambda size: event("batch.started", size=size), st.integers(0, 1000)),
         st.builds(
-            lambda s, read: event("cell.completed", rollout="0", status="ok", seconds=s, active_seconds=s, read=read),
+            lambda s: event("cell.completed", rollout="0", status="ok", seconds=s, active_seconds=s),
             st.floats(0, 1e6),
-            st.none() | st.integers(0, 1000),
         ),
+        st.builds(lambda read: event("context.read", rollout="0", bytes=read), st.integers(0, 2000)),
         st.just(event("run.started", inputs=[{"name": "a", "bytes": 1000}])),
     )
 )

@@ -49,7 +49,7 @@ def occurring(result: RunResult) -> Iterator[tuple[str, str]]:
 
 def test_the_run_is_rich(result: RunResult) -> None:
     types = {type_ for type_, _ in occurring(result)}
-    rare = {"run.resumed", "cell.diverged", "protocol.error", "notice", "root.delta"}
+    rare = {"run.resumed", "context.read", "cell.diverged", "protocol.error", "notice", "root.delta"}
     assert sections().keys() - types <= rare
 
 
