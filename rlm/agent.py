@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +13,12 @@ from typing import Any, Self
 from rlm.config import Settings
 from rlm.context import Input, Value
 from rlm.errors import ConfigError
-from rlm.events import Event, Sink
+from rlm.events import Sink
 from rlm.layers import check_settings, load_settings
 from rlm.record import Record
 from rlm.result import RunResult
 from rlm.run import Run
+from rlm.runstream import RunStream
 from rlm.trace.reader import find
 
 
@@ -67,24 +68,18 @@ class RLM:
         """
         return await self._play(Run(self.settings, question, _inputs(context, inputs), sinks=_sinks(self.settings)))
 
-    async def stream(
-        self, question: str, context: Any = None, *, inputs: Sequence[Any] | None = None
-    ) -> AsyncIterator[Event]:
+    def stream(self, question: str, context: Any = None, *, inputs: Sequence[Any] | None = None) -> RunStream:
         """The events of a run as they happen (see `rlm.events`); the last one is `run.completed`.
 
-        Closing the iterator cancels the run. Raises `UserError` like `arun`.
+        Iterate over it with `async for`, or `await rlm.stream(…).live()` to see the progress, in a notebook too, and
+        get the result. Closing the iterator cancels the run. Raises `UserError` like `arun`, with the first event.
         """
-        events: asyncio.Queue[Event | None] = asyncio.Queue()
-        run = Run(self.settings, question, _inputs(context, inputs), sinks=[events.put_nowait, *_sinks(self.settings)])
-        task = asyncio.create_task(self._play(run))
-        task.add_done_callback(lambda _: events.put_nowait(None))
-        try:
-            while (event := await events.get()) is not None:
-                yield event
-            await task
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
+
+        async def start(sink: Sink) -> RunResult:
+            sinks = [sink, *_sinks(self.settings)]
+            return await self._play(Run(self.settings, question, _inputs(context, inputs), sinks=sinks))
+
+        return RunStream(start)
 
     def resume(self, run: str | Path | None = None) -> RunResult:
         """`aresume`, blocking; not inside a running event loop."""

@@ -19,9 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     {"commands"},
     {"export"},
-    {"demo", "display"},
+    {"demo"},
     {"agent", "replay", "notebook"},
-    {"run"},
+    {"run", "runstream"},
+    {"display"},
     {"tree", "record", "briefing", "keeping"},
     {"loop", "sandboxes", "parts"},
     {"compaction"},
@@ -32,8 +33,8 @@ LAYERS = (
     {"calls", "kernels", "models", "context", "trace"},
     {"bridge", "budget", "testing", "tools"},
     {"layers", "pastreader", "prices", "prompts", "result"},
-    {"errors", "catalog", "past"},
-    {"events", "config", "protocols", "assets", "estimate", "threads"},
+    {"errors", "catalog", "past", "resulthtml"},
+    {"events", "config", "protocols", "assets", "escapes", "estimate", "threads"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -56,6 +57,7 @@ BOUNDARIES = {
     "typer": {"commands"},
     "rich": {"display", "commands"},
     "opentelemetry": {"otel", "commands"},
+    "IPython": {"display"},
 }
 
 GUEST_PACKAGES = {"ipykernel", "IPython", "traitlets", "zmq"}
