@@ -129,6 +129,10 @@ class _Content:
                 return {name: self._field(event, name, inner) for name, inner in value.items() if name != "result"}
             case "variables":
                 return [_named(each) for each in value]
+            case "notices" | "args" if isinstance(value, list | tuple):
+                return [placeholder(each) for each in value]
+            case "kwargs" if isinstance(value, Mapping):
+                return {_named(key): placeholder(inner) for key, inner in value.items()}
             case "name" | "finish_reason":
                 return _named(value)
             case "failed":
