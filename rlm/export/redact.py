@@ -115,10 +115,8 @@ class _Content:
         match name:
             case "text" if event.get("code"):
                 return self._reply(str(value), str(event["code"]))
-            case "tool_calls" if not isinstance(value, list):
-                return value
             case "tool_calls":
-                return [self._tool_call(call) for call in value]
+                return [self._tool_call(call) for call in value] if isinstance(value, list) else value
             case "tool_call" if isinstance(value, Mapping):
                 return {**value, "name": _named(value["name"]), "arguments": placeholder(value["arguments"])}
             case "messages":
@@ -127,12 +125,8 @@ class _Content:
                 return _error(value)
             case "result" if event["type"] == "run.completed":
                 return {name: self._field(event, name, inner) for name, inner in value.items() if name != "result"}
-            case "variables":
-                return [_named(each) for each in value]
-            case "notices" | "args" if isinstance(value, list | tuple):
-                return [placeholder(each) for each in value]
-            case "kwargs" if isinstance(value, Mapping):
-                return {_named(key): placeholder(inner) for key, inner in value.items()}
+            case "variables" | "notices" | "args" | "kwargs":
+                return _each(value, _named if name == "variables" else placeholder)
             case "name" | "finish_reason":
                 return _named(value)
             case "failed":
@@ -169,6 +163,13 @@ def _error(error: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: _named(value) if name in ("kind", "name", "type") else placeholder(value) for name, value in error.items()
     }
+
+
+def _each(value: Any, told: Callable[[Any], Any]) -> Any:
+    """A list or an object whose values are `told` one by one."""
+    if isinstance(value, Mapping):
+        return {_named(name): told(inner) for name, inner in value.items()}
+    return [told(inner) for inner in value] if isinstance(value, list | tuple) else placeholder(value)
 
 
 def _named(value: Any) -> Any:
