@@ -35,18 +35,14 @@ from rlm.calls.request import ChildRequest
 from rlm.calls.scheduler import Scheduler
 from rlm.config import Settings
 from rlm.errors import InputError
-from rlm.layers import load_settings
+from rlm.layers import load_settings, of_record
 from rlm.past import ROOT
 from rlm.record import Record
 from rlm.trace.reader import find
+from rlm.trace.store import runs_dir
 
 CHUNK = 1 << 18
 START_SECONDS = 30.0
-_OF_CALLS = frozenset(
-    {"model", "sub_model", "models", "base_url", "sub_base_url", "root_params", "sub_params", "sub_context_window"}
-    | {"sub_max_tokens", "sub_max_turns", "request_timeout", "concurrency", "depth", "max_turns", "timeout"}
-)
-"""The settings of a run that its sub-calls depend on."""
 
 
 class Repl:
@@ -211,14 +207,16 @@ def repl(names: dict[str, Any], run: str | Path, *, sha256: Mapping[str, str] | 
 
     `run` is the run's folder, its id, or the beginning of it. `sha256` are hashes of inputs by name: what does not have
     its hash any more is refused. `options` are settings (`base_url`, `sub_model` …) in the place of those of the run;
-    keys come from the environment as always. Raises `InputError`, and `ConfigError` for options.
+    keys come from the environment as always. A run that is not in the user's own folder of runs may be a stranger's: it
+    does not say where prompts and keys go. Raises `InputError`, and `ConfigError` for options.
     """
-    record = Record(find(str(run)), offline=True)
+    trace_dir = load_settings({}).trace_dir
+    record = Record(find(str(run), trace_dir), offline=True)
     # Children are not executed here: their outcomes are those of the record.
     record.past.offline = False
     _check_hashes(record, sha256 or {})
-    recorded = {name: value for name, value in record.past.started["settings"].items() if name in _OF_CALLS}
-    session = Repl(record, load_settings({**recorded, **options}))
+    told = of_record(record.past.started["settings"], trusted=record.folder.parent == runs_dir(trace_dir))
+    session = Repl(record, load_settings(options, recorded=told))
     names.update(session.names)
     namespace = _guest("namespace").Namespace({})
     namespace.adopt(names)

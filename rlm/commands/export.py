@@ -98,6 +98,7 @@ def export(
     Exit codes: 0 written, 1 it could not be written, 2 wrong usage, no such
     run, or a trace that cannot be read.
     """
+    from rlm.layers import load_settings
     from rlm.trace.reader import LATEST, find
 
     if html + ipynb + messages != 1:
@@ -109,7 +110,8 @@ def export(
     outcomes = _outcomes(outcome)
     new_redactor = partial(_redactor, redact, redact_pattern or [])
     new_redactor()  # a pattern that is none is found before anything is read
-    traces = [find(run, trace_dir) for run in runs or [LATEST]]
+    place = load_settings({"trace_dir": trace_dir}).trace_dir
+    traces = [find(run, place) for run in runs or [LATEST]]
     if messages:
         lines = (line for trace in traces for line in _transcripts(trace, new_redactor(), sub_calls, outcomes))
         _write(lines, output or STDOUT)

@@ -86,3 +86,11 @@ def test_a_file_that_cannot_be_written(rlm, run) -> None:
     assert (ran.code, ran.out) == (2, "")
     assert "no/such/folder.ipynb" in ran.errors[0]
     assert not Path("no").exists()
+
+
+def test_runs_are_found_where_the_configuration_says(rlm, ask, scripted_model, isolated_env) -> None:
+    (isolated_env / "t").mkdir()
+    assert ask(scripted_model({"root": FIND, "sub": "x"}), "--quiet", RLM_TRACE_DIR=str(isolated_env / "t")).code == 0
+    assert rlm("export", "--messages").code == 2
+    assert rlm("export", "--messages", RLM_TRACE_DIR=str(isolated_env / "t")).out.count("\n") == 1
+    assert rlm("export", "--messages", "--trace-dir", isolated_env / "t").out.count("\n") == 1

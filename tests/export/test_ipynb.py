@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
@@ -138,3 +139,24 @@ def test_texts_of_models_are_shown_as_they_are(tmp_path: Path) -> None:
                 assert line not in cell.source or ("\n`````text\n" in before and "\n`````" in after)
     assert "\x1b" not in json.dumps([cell.source for cell in book.cells], ensure_ascii=False)
     assert book.cells[3].outputs[0]["text"] == "\\x1b[31mred\\ud800"
+
+
+def test_a_strangers_run_does_not_say_where_prompts_go(
+    rich_result: RunResult, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from rlm.notebook import repl
+
+    assert rich_result.trace is not None
+    folder = rich_result.trace.parent
+    with ScriptedModelServer({"child": "mine"}) as server:
+        monkeypatch.setenv("RLM_BASE_URL", server.base_url)
+        names: dict[str, Any] = {}
+        with contextlib.closing(repl(names, folder)):
+            assert names["llm_query"]("new") == "mine"
+        assert len(server.requests) == 1
+        monkeypatch.setenv("RLM_TRACE_DIR", str(folder.parent))
+        with contextlib.closing(repl(names, folder.name)):
+            # It is the user's own: its endpoint counts, and has gone.
+            monkeypatch.setattr("rlm.models.retry.RetryPolicy.unreachable_patience", 0.1)
+            assert names["llm_query"]("new").kind == "endpoint"
+        assert len(server.requests) == 1
