@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from rlm import RunResult
 from rlm.export.ipynb import to_ipynb
 from rlm.export.redact import redactor
+from rlm.models import RetryPolicy
 from rlm.testing import ScriptedModelServer
 from rlm.trace.reader import Trace
 from tests.export.rich import SECRET
@@ -157,6 +159,6 @@ def test_a_strangers_run_does_not_say_where_prompts_go(
         monkeypatch.setenv("RLM_TRACE_DIR", str(folder.parent))
         with contextlib.closing(repl(names, folder.name)):
             # It is the user's own: its endpoint counts, and has gone.
-            monkeypatch.setattr("rlm.models.retry.RetryPolicy.unreachable_patience", 0.1)
+            monkeypatch.setattr("rlm.models.chat.RetryPolicy", partial(RetryPolicy, unreachable_patience=0.1))
             assert names["llm_query"]("new").kind == "endpoint"
         assert len(server.requests) == 1

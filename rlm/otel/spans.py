@@ -1,42 +1,24 @@
-"""A run as OpenTelemetry spans, by the semantic conventions for generative AI.
-
-    invoke_agent rlm                the run
-      turn 1
-        chat MODEL                  a request of the root
-        execute_tool python         its cell
-          batch 0.b1
-            chat MODEL              a sub-call
-            invoke_agent sub-LLM    one that takes several requests: each is a chat of its own in it
-              execute_tool NAME
-            invoke_agent child      a rollout of its own, with turns
-          execute_tool NAME         a function of the REPL
-
-Tokens stand on the `chat` spans and nowhere else, so that they add up to what the run used. Prompts, replies, code and
-outputs are left out, unless OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says `true`.
-"""
+"""`Spans`: from a run's events to its spans."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import Span, SpanKind, TracerProvider
 
 from rlm.events import Event
+from rlm.otel.attributes import Attributes, agent, as_messages, asked, fail, known, ns, server, text, tool
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _YES = frozenset({"true", "1", "span_only", "span_and_event"})
 ROOT = "0"
 MAX_NAME = 80
 """Characters of a name that a sandbox or a model made up."""
-
-Attributes = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -82,13 +64,13 @@ class Spans:
     def _run_started(self, event: Event) -> None:
         settings = event.get("settings") or {}
         root = settings.get("base_url")
-        self._servers = (_server(root), _server(settings.get("sub_base_url") or root))
-        self._run = self._start("invoke_agent rlm", event["ts"], None, _agent("rlm", event))
-        self._run.set_attributes(_known({"rlm.sandbox": event.get("sandbox"), "rlm.depth": event.get("depth")}))
-        self._run.set_attributes(_known({"gen_ai.request.model": event.get("model")}))
+        self._servers = (server(root), server(settings.get("sub_base_url") or root))
+        self._run = self._start("invoke_agent rlm", event["ts"], None, agent("rlm", event))
+        self._run.set_attributes(known({"rlm.sandbox": event.get("sandbox"), "rlm.depth": event.get("depth")}))
+        self._run.set_attributes(known({"gen_ai.request.model": event.get("model")}))
         if self._content:
             self._run.set_attribute(
-                "gen_ai.input.messages", _messages([{"role": "user", "content": event["question"]}])
+                "gen_ai.input.messages", as_messages([{"role": "user", "content": event["question"]}])
             )
         self._rollouts[ROOT] = _Rollout(self._run)
 
@@ -97,17 +79,17 @@ class Spans:
             return
         result = event["result"]
         for batch in self._batches.values():
-            batch.end(_ns(event["ts"]))
+            batch.end(ns(event["ts"]))
         for rollout in self._rollouts.values():
             self._end_rollout(rollout, event["ts"])
         end = {"rlm.stop_reason": result["stop_reason"], "rlm.turns": result["turns"], "rlm.cost": result["cost"]}
-        self._run.set_attributes(_known(end))
+        self._run.set_attributes(known(end))
         if self._content:
             answer = [{"role": "assistant", "content": result["answer"]}]
-            self._run.set_attribute("gen_ai.output.messages", _messages(answer))
+            self._run.set_attribute("gen_ai.output.messages", as_messages(answer))
         if result["error"]:
-            _fail(self._run, result["error"]["type"])
-        self._run.end(_ns(event["ts"]))
+            fail(self._run, result["error"]["type"])
+        self._run.end(ns(event["ts"]))
         self._run = None
         self._rollouts.clear()
         self._batches.clear()
@@ -115,7 +97,7 @@ class Spans:
 
     def _child_started(self, event: Event) -> None:
         parent = self._batches.get(event["batch"]) or self._of(event["parent"])
-        span = self._start("invoke_agent child", event["ts"], parent, _agent("child", event))
+        span = self._start("invoke_agent child", event["ts"], parent, agent("child", event))
         span.set_attributes({"rlm.rollout": event["rollout"], "rlm.depth": event["depth"]})
         span.set_attribute("gen_ai.request.model", str(event["model"]))
         self._rollouts[event["rollout"]] = _Rollout(span)
@@ -127,14 +109,14 @@ class Spans:
         self._end_rollout(rollout, event["ts"])
         rollout.span.set_attributes({"rlm.stop_reason": event["stop_reason"], "rlm.turns": event["turns"]})
         if event["stop_reason"] == "error":
-            _fail(rollout.span, "error")
-        rollout.span.end(_ns(event["ts"]))
+            fail(rollout.span, "error")
+        rollout.span.end(ns(event["ts"]))
 
     def _end_rollout(self, rollout: _Rollout, ts: float) -> None:
         """End its turn and its cell, not itself."""
         for span in (rollout.cell, rollout.turn):
             if span is not None:
-                span.end(_ns(ts))
+                span.end(ns(ts))
         rollout.cell = rollout.turn = None
 
     # --- turns
@@ -153,23 +135,23 @@ class Spans:
     def _replied(self, event: Event) -> None:
         rollout = self._rollouts.get(event["rollout"])
         if rollout is not None:
-            span = self._chat(event, rollout.turn or rollout.span, event["ts"] - event["seconds"], server=0)
+            span = self._chat(event, rollout.turn or rollout.span, event["ts"] - event["seconds"], where=0)
             self._say(span, rollout.sent, event["text"])
-            span.end(_ns(event["ts"]))
+            span.end(ns(event["ts"]))
 
     def _compacted(self, event: Event) -> None:
         rollout = self._rollouts.get(event["rollout"])
         if rollout is not None:
-            span = self._chat(event, rollout.turn or rollout.span, event["ts"] - event["seconds"], server=0)
+            span = self._chat(event, rollout.turn or rollout.span, event["ts"] - event["seconds"], where=0)
             span.set_attribute("rlm.purpose", "compaction")
             self._say(span, [], event["handover"])
-            span.end(_ns(event["ts"]))
+            span.end(ns(event["ts"]))
 
     def _cell_started(self, event: Event) -> None:
         rollout = self._rollouts.get(event["rollout"])
         if rollout is not None:
             parent = rollout.turn or rollout.span
-            rollout.cell = self._start("execute_tool python", event["ts"], parent, _tool("python"))
+            rollout.cell = self._start("execute_tool python", event["ts"], parent, tool("python"))
             if self._content:
                 rollout.cell.set_attribute("gen_ai.tool.call.arguments", str(event["code"]))
 
@@ -179,7 +161,7 @@ class Spans:
             return
         if event["status"] != "ok":
             error = event.get("error") or {}
-            _fail(rollout.cell, str(error.get("name") or event["status"])[:MAX_NAME])
+            fail(rollout.cell, str(error.get("name") or event["status"])[:MAX_NAME])
         if self._content:
             rollout.cell.set_attribute("gen_ai.tool.call.result", str(event["output"]))
         self._end_rollout(rollout, event["ts"])
@@ -190,7 +172,7 @@ class Spans:
 
     def _kernel_died(self, event: Event) -> None:
         if span := self._of(event["rollout"]):
-            span.add_event("kernel.died", {"reason": str(event["reason"])}, _ns(event["ts"]))
+            span.add_event("kernel.died", {"reason": str(event["reason"])}, ns(event["ts"]))
 
     # --- sub-calls
 
@@ -203,7 +185,7 @@ class Spans:
         if span := self._batches.pop(event["batch"], None):
             counts = {f"rlm.batch.{name}": event[name] for name in ("ok", "failed", "cached", "cancelled")}
             span.set_attributes(counts)
-            span.end(_ns(event["ts"]))
+            span.end(ns(event["ts"]))
 
     def _step(self, event: Event) -> None:
         self._steps.setdefault((event["batch"], event["index"]), []).append(event)
@@ -216,7 +198,7 @@ class Spans:
         parent = self._batches.get(event["batch"]) or self._of(event["rollout"])
         begun = event["ts"] - event["seconds"] + event["waited"]
         if steps:
-            parent = self._start("invoke_agent sub-LLM", begun, parent, _agent("sub-LLM", event))
+            parent = self._start("invoke_agent sub-LLM", begun, parent, agent("sub-LLM", event))
             begun = self._tell_steps(steps, parent, begun)
         spent = [step for step in steps if step["type"] == "call.replied"]
         left = {
@@ -224,16 +206,16 @@ class Spans:
             for name in ("input_tokens", "output_tokens", "attempts")
         }
         if left["attempts"] > 0 or not steps:
-            span = self._chat({**event, **left}, parent, begun, server=1)
+            span = self._chat({**event, **left}, parent, begun, where=1)
             span.set_attributes({"rlm.batch": event["batch"], "rlm.index": event["index"]})
-            self._say(span, _asked(event), event.get("text") or "")
+            self._say(span, asked(event), event.get("text") or "")
             if error:
-                _fail(span, error)
-            span.end(_ns(event["ts"]))
+                fail(span, error)
+            span.end(ns(event["ts"]))
         if steps and parent is not None:
             if error:
-                _fail(parent, error)
-            parent.end(_ns(event["ts"]))
+                fail(parent, error)
+            parent.end(ns(event["ts"]))
 
     def _tell_steps(self, steps: Sequence[Event], parent: Span, begun: float) -> float:
         """The requests of a sub-call but the last one, and its tools; when the last one began."""
@@ -242,9 +224,9 @@ class Spans:
                 called = {"gen_ai.tool.call.arguments": step["arguments"]}
                 self._tool_span(step, parent, called, step["output"])
             else:
-                span = self._chat(step, parent, begun, server=1)
+                span = self._chat(step, parent, begun, where=1)
                 self._say(span, [], step["text"])
-                span.end(_ns(step["ts"]))
+                span.end(ns(step["ts"]))
             begun = max(begun, step["ts"])
         return begun
 
@@ -258,10 +240,10 @@ class Spans:
     def _start(self, name: str, ts: float, parent: Span | None, attributes: Attributes, kind: Any = None) -> Span:
         within = self._outside if parent is None else trace.set_span_in_context(parent, self._outside)
         return self._tracer.start_span(
-            name, within, kind=kind or SpanKind.INTERNAL, attributes=_known(attributes), start_time=_ns(ts)
+            name, within, kind=kind or SpanKind.INTERNAL, attributes=known(attributes), start_time=ns(ts)
         )
 
-    def _chat(self, event: Event, parent: Span | None, begun: float, *, server: int) -> Span:
+    def _chat(self, event: Event, parent: Span | None, begun: float, *, where: int) -> Span:
         """One request to a model, with what it took."""
         model = str(event["model"])
         attributes = {
@@ -275,7 +257,7 @@ class Spans:
             "rlm.attempts": event["attempts"],
             "rlm.estimated": event.get("estimated") or None,
             "rlm.waited": event.get("waited") or None,
-            **self._servers[server],
+            **self._servers[where],
         }
         return self._start(f"chat {model}", begun, parent, attributes, SpanKind.CLIENT)
 
@@ -283,18 +265,18 @@ class Spans:
         """What was said, where it may be told."""
         if self._content:
             if asked:
-                span.set_attribute("gen_ai.input.messages", _messages(asked))
-            span.set_attribute("gen_ai.output.messages", _messages([{"role": "assistant", "content": reply}]))
+                span.set_attribute("gen_ai.input.messages", as_messages(asked))
+            span.set_attribute("gen_ai.output.messages", as_messages([{"role": "assistant", "content": reply}]))
 
     def _tool_span(self, event: Event, parent: Span | None, called: Attributes, result: Any) -> None:
         name = str(event["name"])[:MAX_NAME]
-        span = self._start(f"execute_tool {name}", event["ts"] - event["seconds"], parent, _tool(name))
+        span = self._start(f"execute_tool {name}", event["ts"] - event["seconds"], parent, tool(name))
         if self._content:
-            span.set_attributes({key: _text(value) for key, value in called.items()})
-            span.set_attribute("gen_ai.tool.call.result", _text(result))
+            span.set_attributes({key: text(value) for key, value in called.items()})
+            span.set_attribute("gen_ai.tool.call.result", text(result))
         if event["failed"]:
-            _fail(span, "tool_error")
-        span.end(_ns(event["ts"]))
+            fail(span, "tool_error")
+        span.end(ns(event["ts"]))
 
 
 _TELL: dict[str, Callable[[Spans, Event], None]] = {
@@ -317,60 +299,3 @@ _TELL: dict[str, Callable[[Spans, Event], None]] = {
     "tool.completed": Spans._step,
     "call.completed": Spans._call,
 }
-
-
-def _agent(name: str, event: Event) -> Attributes:
-    return {
-        "gen_ai.operation.name": "invoke_agent",
-        "gen_ai.provider.name": "openai",
-        "gen_ai.agent.name": name,
-        "gen_ai.conversation.id": event["run_id"],
-    }
-
-
-def _tool(name: str) -> Attributes:
-    return {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name, "gen_ai.tool.type": "function"}
-
-
-def _server(url: Any) -> Attributes:
-    parts = urlsplit(str(url or ""))
-    return {"server.address": parts.hostname, "server.port": parts.port} if parts.hostname else {}
-
-
-def _fail(span: Span, kind: str) -> None:
-    span.set_attribute("error.type", kind)
-    span.set_status(Status(StatusCode.ERROR, kind))
-
-
-def _known(attributes: Mapping[str, Any]) -> Attributes:
-    return {name: value for name, value in attributes.items() if value is not None}
-
-
-def _asked(event: Event) -> list[Any]:
-    """The messages of a sub-call, without its system prompt where that is the usual one."""
-    if messages := event.get("messages"):
-        return list(messages)
-    prompt = event.get("prompt")
-    return prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
-
-
-def _messages(messages: Sequence[Any]) -> str:
-    """Chat messages in the shape of the conventions, as JSON."""
-    told = []
-    for message in messages:
-        parts: list[Any] = []
-        if message.get("content"):
-            kind = "tool_call_response" if message["role"] == "tool" else "text"
-            parts.append({"type": kind, "response" if kind != "text" else "content": _text(message["content"])})
-        for call in message.get("tool_calls") or ():
-            parts.append({"type": "tool_call", "id": call.get("id"), **(call.get("function") or {})})
-        told.append({"role": message["role"], "parts": parts})
-    return json.dumps(told, ensure_ascii=False, default=str)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _ns(ts: float) -> int:
-    return int(ts * 1e9)
