@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from rlm.commands import ask, demo, doctor, image, replay, resume, runs, version
-from rlm.commands import ask, demo, doctor, export, image, replay, resume, version
+from rlm.commands import ask, demo, doctor, export, image, replay, resume, runs, version
 from rlm.commands.console import debug_traceback, say_error
 from rlm.errors import RLMError
 

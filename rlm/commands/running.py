@@ -94,8 +94,7 @@ class _Session:
 
     async def play(self) -> RunResult:
         consent = TerminalConsent(self.display) if TerminalConsent.possible() else None
-        sinks: list[Sink] = [*self._stream, self.display, self._keep_result]
-        sinks: list[Sink] = [self.display, self._keep_result, *self.listeners]
+        sinks: list[Sink] = [*self._stream, self.display, self._keep_result, *self.listeners]
         self._run = Run(self.settings, self.question, self.inputs, sinks=sinks, confirm=consent, record=self.record)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
