@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rlm import RunResult, events, metrics
+from rlm import RLM, RunResult, Settings, events, metrics
+from rlm.testing import Fault, ScriptedModelServer
 from rlm.trace.reader import Trace
 from tests.export import rich
 
@@ -40,21 +43,32 @@ def in_docstring() -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def occurring(result: RunResult) -> Iterator[tuple[str, str]]:
-    assert result.trace is not None
-    for event in Trace(result.trace.parent).events(whole=False):
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A run whose endpoint failed, and that was taken up again."""
+    done = rich.cell("answer['content'] = 'done'\nanswer['ready'] = True")
+    with ScriptedModelServer([rich.cell("x = 1"), Fault.http(401), done]) as server, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the process sandbox")
+        options: dict[str, Any] = {"model": "m", "sandbox": "process", "trace_dir": tmp_path_factory.mktemp("again")}
+        rlm = RLM(settings=Settings(base_url=server.base_url, **options))
+        rlm.run("What?", "x")
+        return rlm.resume()
+
+
+def occurring(*results: RunResult) -> Iterator[tuple[str, str]]:
+    for event in (each for found in results if found.trace for each in Trace(found.trace.parent).events(whole=False)):
         for name in event.keys() - COMMON:
             yield event["type"], name
 
 
-def test_the_run_is_rich(result: RunResult) -> None:
-    types = {type_ for type_, _ in occurring(result)}
-    rare = {"run.resumed", "context.read", "cell.diverged", "protocol.error", "notice", "root.delta"}
+def test_the_runs_are_rich(result: RunResult, resumed: RunResult) -> None:
+    types = {type_ for type_, _ in occurring(result, resumed)}
+    rare = {"context.read", "cell.diverged", "protocol.error", "notice", "root.delta"}
     assert sections().keys() - types <= rare
 
 
-def test_every_type_and_field_is_documented(result: RunResult) -> None:
-    found = set(occurring(result))
+def test_every_type_and_field_is_documented(result: RunResult, resumed: RunResult) -> None:
+    found = set(occurring(result, resumed))
     page = {(type_, name) for type_, section in sections().items() for name in fields(section)}
     assert found - page == set()
     told = in_docstring()
