@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +13,12 @@ from typing import Any, Self
 from rlm.config import Settings
 from rlm.context import Input, Value
 from rlm.errors import ConfigError
-from rlm.events import Event
+from rlm.events import Sink
 from rlm.layers import check_settings, load_settings
 from rlm.record import Record
 from rlm.result import RunResult
 from rlm.run import Run
+from rlm.runstream import RunStream
 from rlm.trace.reader import find
 
 
@@ -47,7 +48,7 @@ class RLM:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run(self.arun(question, context, inputs=inputs))
-        run = Run(self.settings, question, _inputs(context, inputs))
+        run = Run(self.settings, question, _inputs(context, inputs), sinks=_sinks(self.settings))
         with ThreadPoolExecutor(1, thread_name_prefix="rlm-run") as pool:
             running = pool.submit(lambda: asyncio.run(self._play(run)))
             try:
@@ -65,26 +66,20 @@ class RLM:
         A run that fails, reaches a limit or is interrupted returns its best draft, with `stop_reason` and
         `error`. Raises `UserError` for mistakes found before anything was spent.
         """
-        return await self._play(Run(self.settings, question, _inputs(context, inputs)))
+        return await self._play(Run(self.settings, question, _inputs(context, inputs), sinks=_sinks(self.settings)))
 
-    async def stream(
-        self, question: str, context: Any = None, *, inputs: Sequence[Any] | None = None
-    ) -> AsyncIterator[Event]:
+    def stream(self, question: str, context: Any = None, *, inputs: Sequence[Any] | None = None) -> RunStream:
         """The events of a run as they happen (see `rlm.events`); the last one is `run.completed`.
 
-        Closing the iterator cancels the run. Raises `UserError` like `arun`.
+        Iterate over it with `async for`, or `await rlm.stream(…).live()` to see the progress, in a notebook too, and
+        get the result. Closing the iterator cancels the run. Raises `UserError` like `arun`, with the first event.
         """
-        events: asyncio.Queue[Event | None] = asyncio.Queue()
-        run = Run(self.settings, question, _inputs(context, inputs), sinks=[events.put_nowait])
-        task = asyncio.create_task(self._play(run))
-        task.add_done_callback(lambda _: events.put_nowait(None))
-        try:
-            while (event := await events.get()) is not None:
-                yield event
-            await task
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
+
+        async def start(sink: Sink) -> RunResult:
+            sinks = [sink, *_sinks(self.settings)]
+            return await self._play(Run(self.settings, question, _inputs(context, inputs), sinks=sinks))
+
+        return RunStream(start)
 
     def resume(self, run: str | Path | None = None) -> RunResult:
         """`aresume`, blocking; not inside a running event loop."""
@@ -103,7 +98,7 @@ class RLM:
         record = Record(find(str(run) if run else None, self.settings.trace_dir))
         if record.past.result and record.over:
             return RunResult.from_dict(record.past.result)
-        return await self._play(Run(self.settings, record.question, record=record))
+        return await self._play(Run(self.settings, record.question, sinks=_sinks(self.settings), record=record))
 
     def interrupt(self) -> None:
         """End all runs of this object now, each with its best draft. From any thread or signal handler."""
@@ -147,6 +142,15 @@ class RLM:
         finally:
             with self._lock:
                 del self._live[run]
+
+
+def _sinks(settings: Settings) -> list[Sink]:
+    """Who listens to a run beside its caller."""
+    if not settings.otel:
+        return []
+    from rlm.otel import Spans  # most runs need none of it
+
+    return [Spans()]
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

@@ -144,6 +144,8 @@ class Settings(BaseModel):
     """Where traces go; the user's state folder when not given."""
     no_trace: bool = False
     """Write no trace."""
+    otel: bool = False
+    """Tell the run as OpenTelemetry spans, to where the OTEL_* environment says."""
 
     def model_at(self, depth: int) -> str | None:
         """The model of rollouts at this depth, and of the plain calls that one a level above makes."""

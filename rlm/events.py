@@ -39,13 +39,13 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
                       params, schema, tools, loop (the line of the serial loop that it is ahead of)
     call.replied      batch, index, key, text, tool_calls, finish_reason, model, input_tokens, output_tokens, estimated,
                       attempts: a reply of a sub-LLM that is not its last one; what it took is part of call.completed
-    tool.completed    batch, index, name, arguments, output, failed, seconds
+    tool.completed    batch, index, key, name, arguments, output, failed, seconds
     function.completed  name, args, kwargs, result, failed (why, or null), seconds
     call.completed    batch, index, key, prompt, text | error, data, model, input_tokens, output_tokens,
                       estimated, cached, seconds (since it was asked for), waited (of these, for a place), attempts,
                       cache (false if no earlier reply would do); of a sub-LLM that took more than one request:
                       messages, turns, tool_calls; of a child: child (its rollout; its turns count there), turns,
-                      ready, stop_reason
+                      ready, stop_reason; depth_limited, if it stands for a child that there can be none of
     batch.completed   batch, ok, failed, cached, cancelled, seconds
                       A call that made no request (from the memo, refused, cancelled) has neither prompt nor
                       text, and beyond the first 5,000 of a cell it is only counted here.

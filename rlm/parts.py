@@ -7,11 +7,13 @@ import json
 from typing import Any, NamedTuple
 
 from rlm.budget import Ledger, Limits
+from rlm.calls.options import Defaults
 from rlm.catalog import Catalog
 from rlm.config import DEFAULT_BASE_URL, Settings
 from rlm.errors import ConfigError
 from rlm.models import ChatModel
 from rlm.prices import PriceTable
+from rlm.prompts import render
 from rlm.protocols import Model
 from rlm.root import OUTPUT_CAPS
 
@@ -89,6 +91,19 @@ def sub_max_tokens(settings: Settings) -> int:
     caps = [settings.sub_params[key] for key in OUTPUT_CAPS if key in settings.sub_params]
     cap = min(caps, default=settings.sub_max_tokens)
     return min(cap, settings.sub_context_window // 2) if settings.sub_context_window else cap
+
+
+def call_defaults(settings: Settings, models: Models, depth: int, *, tools: bool) -> Defaults:
+    """What sub-calls of a rollout at this depth are where they say nothing else; `tools`: whether there are any."""
+    return Defaults(
+        models.names_below(depth),
+        system=render("sub", tools=False),
+        tools_system=render("sub", tools=True, max_turns=settings.sub_max_turns),
+        max_tokens=sub_max_tokens(settings),
+        timeout=settings.timeout,
+        tools=tools,
+        max_turns=settings.max_turns,
+    )
 
 
 def reply_salt(settings: Settings) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from rlm.errors import RLMError, exit_code_of
 from rlm.events import SCHEMA_VERSION
+from rlm.resulthtml import to_html
 
 StopReason = Literal[
     "answered", "max_turns", "max_tokens", "max_cost", "timeout", "loop", "interrupted", "error"
@@ -16,6 +17,8 @@ StopReason = Literal[
 
 _EXIT_CODES = {"answered": 0, "interrupted": 130}
 _LIMIT_REACHED = 3
+SHOWN = 200
+"""Characters of an answer in a `repr`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Failure:
         return {"type": self.type, "message": self.message}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RunResult:
     """The outcome of a run; always there, also when the run failed or was interrupted."""
 
@@ -83,6 +86,18 @@ class RunResult:
     """The file of the run's events; None with `no_trace`."""
     error: Failure | None = None
     schema_version: int = SCHEMA_VERSION
+    metrics: dict[str, Any] = field(default_factory=dict, hash=False)
+    """The run in figures, as plain JSON (see `rlm.metrics`)."""
+
+    def __repr__(self) -> str:
+        answer = self.answer if len(self.answer) <= SHOWN else self.answer[:SHOWN] + "…"
+        error = f", error={self.error.type!r}" if self.error else ""
+        how = f"stop_reason={self.stop_reason!r}, turns={self.turns}, seconds={self.seconds:.1f}{error}"
+        return f"RunResult(answer={answer!r}, {how}, run_id={self.run_id!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return to_html(self.to_dict())
 
     @property
     def trace_path(self) -> Path | None:
@@ -106,6 +121,7 @@ class RunResult:
             usage=RunUsage(**usage),
             trace=Path(result["trace"]) if result["trace"] else None,
             error=Failure(error["type"], error["message"], exit_code_of(error["type"])) if error else None,
+            metrics=result.get("metrics", {}),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,4 +138,5 @@ class RunResult:
             "seconds": round(self.seconds, 3),
             "run_id": self.run_id,
             "trace": str(self.trace) if self.trace else None,
+            "metrics": self.metrics,
         }

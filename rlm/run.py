@@ -28,12 +28,14 @@ from rlm.keeping import kept
 from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.scratch import scratch_dir
 from rlm.loop import Outcome, Rollout
+from rlm.metrics import Metrics
 from rlm.prompts import render
 from rlm.protocols import Emit
 from rlm.record import Record
 from rlm.result import Failure, RunResult
 from rlm.sandboxes import check_packages, open_sandbox
 from rlm.tools import Toolbox, check_tools, open_toolbox
+from rlm.trace.reader import Trace
 from rlm.trace.records import redactor
 from rlm.trace.secrets import secrets_of
 from rlm.trace.settings import told
@@ -70,9 +72,13 @@ class Run:
         self._question = question
         self._inputs = inputs
         self._confirm = confirm
+        self._metrics = Metrics()
+        sinks = [self._metrics, *sinks]
         self._events = EventLog(self.id, *sinks)
-        if self._past and again:
+        if record and self._past and again:
             self._events = EventLog(self.id, *sinks, seq=self._past.last_seq, known=self._past.known)
+            for event in Trace(record.folder).events(whole=False):
+                self._metrics(event)
         self._emit: Emit = self._events.emit
         self._models = parts.models(settings)
         self._ledger = parts.ledger(settings)
@@ -304,6 +310,7 @@ class Run:
             run_id=self.id,
             trace=self._trace.path if self._trace else None,
             error=Failure.of(outcome.error) if outcome.error else None,
+            metrics=self._metrics.to_dict(),
         )
         self._emit("run.completed", result=result.to_dict())
         return result

@@ -19,7 +19,6 @@ from rlm import parts
 from rlm.budget import Ledger
 from rlm.calls.batch import Call
 from rlm.calls.caller import Caller, Place
-from rlm.calls.options import Defaults
 from rlm.calls.outcome import CallFailed, Reply
 from rlm.calls.request import ChildRequest
 from rlm.calls.scheduler import Scheduler
@@ -31,7 +30,6 @@ from rlm.kernels.session import KernelSession
 from rlm.loop import Outcome, Rollout, Task
 from rlm.parts import Models
 from rlm.past import CUT_OFF, ROOT, Past
-from rlm.prompts import render
 from rlm.protocols import Answer, Emit, Handler, Model
 from rlm.result import StopReason
 from rlm.root import Role
@@ -186,7 +184,8 @@ class Tree:
         deeper = node.depth + 1 < settings.depth
         spawn = partial(self._child, node) if deeper else None
         place = Place(depth=node.depth, rollout=node.id, calls=settings.depth > 0, spawn=spawn)
-        caller = Caller(self._scheduler, place, self._defaults(node.depth), emit=node.emit)
+        defaults = parts.call_defaults(settings, self._models, node.depth, tools=bool(self._toolbox.definitions))
+        caller = Caller(self._scheduler, place, defaults, emit=node.emit)
         kernel = KernelSession(
             self._sandbox,
             subcalls=caller,
@@ -244,18 +243,6 @@ class Tree:
                 seconds=time.monotonic() - begun,
             )
         return reply
-
-    def _defaults(self, depth: int) -> Defaults:
-        settings = self._settings
-        return Defaults(
-            self._models.names_below(depth),
-            system=render("sub", tools=False),
-            tools_system=render("sub", tools=True, max_turns=settings.sub_max_turns),
-            max_tokens=parts.sub_max_tokens(settings),
-            timeout=settings.timeout,
-            tools=bool(self._toolbox.definitions),
-            max_turns=settings.max_turns,
-        )
 
 
 def _on_answer(node: Node, answer: Answer) -> None:

@@ -63,6 +63,7 @@ def ask(
     tips: options.Tips = None,
     trace_dir: options.TraceDir = None,
     no_trace: options.NoTrace = False,
+    otel: options.Otel = False,
     as_json: options.Json = False,
     stream_json: options.StreamJson = False,
     display: options.Display = None,

@@ -67,6 +67,7 @@ Tips = Annotated[str | None, _option("tips", _PROMPTS, metavar="TEXT|FILE")]
 
 TraceDir = Annotated[Path | None, _option("trace_dir", _OUTPUT, metavar="DIR")]
 NoTrace = Annotated[bool, _option("no_trace", _OUTPUT, "--no-trace")]
+Otel = Annotated[bool, _option("otel", _OUTPUT, "--otel")]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print the result as one JSON object instead of the answer.", rich_help_panel=_OUTPUT),

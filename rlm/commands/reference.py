@@ -30,7 +30,8 @@ flags > `RLM_*` > `rlm.toml` > the user's `config.toml` > `OPENAI_API_KEY`, `OPE
 | 5 | the sandbox failed, or there is none |
 | 130 | interrupted; the best draft is printed |
 
-With `--json` the same names as in Python's `RunResult` are printed as one object, on every exit code but 2.
+With `--json` the same names as in Python's `RunResult` are printed as one object, on every exit code but 2;
+`metrics` holds the run's figures (see docs/events.md).
 """
 
 

@@ -36,6 +36,7 @@ def resume(
     memory: options.Memory = None,
     cpus: options.Cpus = None,
     trace_dir: options.TraceDir = None,
+    otel: options.Otel = False,
     as_json: options.Json = False,
     stream_json: options.StreamJson = False,
     display: options.Display = None,

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from rlm import parts
 from rlm.commands.consent import TerminalConsent
 from rlm.commands.console import debug_traceback, print_answer, print_json, say, say_error
+from rlm.commands.telemetry import spans
 from rlm.config import Settings
 from rlm.display import Display, Kind, open_display
 from rlm.display.stream_json import StreamJson
@@ -51,17 +52,18 @@ def run_and_report(
     With a `record` that run is taken up again. Raises `UserError`; every other failure is part of what is printed.
     """
     _reap()
-    session = _Session(settings, question, inputs, output, record)
-    try:
-        code = asyncio.run(session.play()).exit_code
-    except UserError:
-        raise
-    except (Exception, asyncio.CancelledError) as error:
-        debug_traceback()
-        code = session.broke_down(error)
-    finally:
-        session.display.close()
-    report(session.result, output)
+    with spans(settings) as listeners:
+        session = _Session(settings, question, inputs, output, record, listeners)
+        try:
+            code = asyncio.run(session.play()).exit_code
+        except UserError:
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            debug_traceback()
+            code = session.broke_down(error)
+        finally:
+            session.display.close()
+        report(session.result, output)
     return code
 
 
@@ -74,6 +76,7 @@ class _Session:
     inputs: Sequence[str]
     output: Output
     record: Record | None = None
+    listeners: Sequence[Sink] = ()
     display: Display = field(init=False)
     _stream: list[Sink] = field(default_factory=list)
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -91,7 +94,7 @@ class _Session:
 
     async def play(self) -> RunResult:
         consent = TerminalConsent(self.display) if TerminalConsent.possible() else None
-        sinks: list[Sink] = [*self._stream, self.display, self._keep_result]
+        sinks: list[Sink] = [*self._stream, self.display, self._keep_result, *self.listeners]
         self._run = Run(self.settings, self.question, self.inputs, sinks=sinks, confirm=consent, record=self.record)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

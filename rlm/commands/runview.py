@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +11,7 @@ from rlm.commands.runlist import table
 from rlm.display.narrate import summary as ending
 from rlm.display.text import duration, one_line, size
 from rlm.events import Event
+from rlm.metrics import of as metrics_of
 from rlm.trace import blobs, summary
 from rlm.trace.reader import Trace
 from rlm.trace.store import BLOBS
@@ -40,7 +39,7 @@ class View:
         if story.result is not None:
             story.result = trace.result() or story.result  # with the whole answer
         outline = summary.read(trace.folder).now(trace.folder.parent)
-        metrics = (story.result or {}).get("metrics") or _metrics(trace.events(whole=False))
+        metrics = (story.result or {}).get("metrics") or metrics_of(trace.events(whole=False)).to_dict()
         return cls(trace, outline, story, metrics)
 
     @property
@@ -121,14 +120,6 @@ class View:
             what = {"request": "the model's reply"}.get(each.kind, each.kind)
             detail = f": {one_line(each.detail, 100)}" if each.detail else ""
             yield f"  rollout {each.rollout}, turn {each.turn}: {what}, for {duration(each.seconds)}{detail}"
-
-
-def _metrics(events: Iterable[Event]) -> Mapping[str, Any]:
-    """The metrics of a run that has none in its result."""
-    if importlib.util.find_spec("rlm.metrics") is None:
-        return {}
-    figures: Mapping[str, Any] = importlib.import_module("rlm.metrics").of(events).to_dict()
-    return figures
 
 
 def _input(item: Any) -> str:

@@ -18,21 +18,23 @@ ROOT = Path(__file__).resolve().parents[2]
 # below its own only, however late it does so: not from above, and not from its neighbours.
 LAYERS = (
     {"commands"},
-    {"demo", "display"},
-    {"agent", "replay"},
-    {"run"},
+    {"export"},
+    {"demo"},
+    {"agent", "replay", "notebook"},
+    {"run", "runstream"},
+    {"display"},
     {"tree", "record", "briefing", "keeping"},
     {"loop", "sandboxes", "parts"},
     {"compaction"},
-    {"root", "observation", "repetition", "installs"},
+    {"root", "observation", "repetition", "installs", "metrics", "otel"},
     {"conversation"},
     {"reply"},
     {"blocks"},
     {"calls", "kernels", "models", "context", "trace"},
     {"bridge", "budget", "testing", "tools"},
     {"layers", "pastreader", "prices", "prompts", "result"},
-    {"errors", "catalog", "past"},
-    {"events", "config", "protocols", "assets", "estimate", "threads"},
+    {"errors", "catalog", "past", "resulthtml"},
+    {"events", "config", "protocols", "assets", "escapes", "estimate", "threads"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -54,6 +56,8 @@ BOUNDARIES = {
     "genai_prices": {"catalog"},
     "typer": {"commands"},
     "rich": {"display", "commands"},
+    "opentelemetry": {"otel", "commands"},
+    "IPython": {"display"},
 }
 
 GUEST_PACKAGES = {"ipykernel", "IPython", "traitlets", "zmq"}
@@ -62,7 +66,7 @@ MAX_LINES = 400
 
 # What models are told is long; what code needs as a string is short. Text for people may be longer.
 MAX_WORDS = 30
-FOR_PEOPLE = {"commands", "demo", "testing", "errors"}
+FOR_PEOPLE = {"commands", "demo", "export", "testing", "errors"}
 # These speak with the models: here a sentence that is not the message of an error is a prompt.
 TURN = {"run", "tree", "loop", "root", "conversation", "observation", "repetition", "reply", "prompts", "calls"}
 TURN |= {"compaction", "tools"}

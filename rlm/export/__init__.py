@@ -1,0 +1,1 @@
+"""Runs in other forms, made from their traces."""
