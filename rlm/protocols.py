@@ -192,8 +192,8 @@ class CellResult:
     active_seconds: float = 0.0
     """Wall time less the time spent waiting for sub-calls."""
     death: Death | None = None
-    read_follows: bool = False
-    """The kernel will say in a moment how much of the input it has read so far."""
+    cell: int = 0
+    """The cell's number in its kernel, which will say how much of the input it has read by then; 0 if it will not."""
 
 
 class Kernel(Protocol):

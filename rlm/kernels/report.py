@@ -15,6 +15,7 @@ MAX_TRACEBACK = 1 << 15
 MAX_VARIABLES = 100
 MAX_NOTICES = 20
 MAX_LINE = 2000
+MAX_CELLS = 1_000_000
 
 
 def read_report(content: Mapping[str, Any], *, status: CellStatus | None, seconds: float, active: float) -> CellResult:
@@ -26,7 +27,7 @@ def read_report(content: Mapping[str, Any], *, status: CellStatus | None, second
     if not isinstance(report, dict):
         raise ProtocolError("an execute reply without a report")
     error = _error(report.get("error"))
-    omitted = report.get("omitted")
+    omitted, cell = report.get("omitted"), report.get("cell")
     return CellResult(
         status=status or ("error" if error else "ok"),
         output=_text(report.get("output"), MAX_OUTPUT),
@@ -36,7 +37,7 @@ def read_report(content: Mapping[str, Any], *, status: CellStatus | None, second
         variables=tuple(_variables(report.get("variables"))),
         notices=tuple(_text(note, MAX_LINE) for note in _list(report.get("notices"))[:MAX_NOTICES]),
         answer=_answer(report.get("answer")),
-        read_follows=report.get("read_follows") is True,
+        cell=cell if type(cell) is int and 0 <= cell <= MAX_CELLS else 0,
         seconds=seconds,
         active_seconds=active,
     )

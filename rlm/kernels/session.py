@@ -55,8 +55,9 @@ class KernelSession:
         self._emit = emit
         self._on_answer = on_answer
         self._handlers = {**(handlers or {}), "read": self._take_read}
-        self._read: asyncio.Event | None = None
-        """Set when the kernel has said how much it has read; None when that is not expected."""
+        self._cells = self._due = self._heard = 0
+        """Of this kernel's cells: their number, and after which of them it will say, and has said, what it read."""
+        self._news = asyncio.Event()
         self._options = dict(options or {})
         self._is_root = root
         self._kernel: ForkedKernel | None = None
@@ -82,9 +83,8 @@ class KernelSession:
         self._emit("kernel.started", sandbox=self._sandbox.name, seconds=round(time.monotonic() - began, 3))
 
     async def aclose(self) -> None:
-        if self._read is not None and self._kernel is not None and not self._kernel.died.done():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._read.wait(), READ_SECONDS)
+        if self._kernel is not None and not self._kernel.died.done():
+            await self._hear_out()
         self._closed = True
         await self._drop_kernel()
         if self._tasks:
@@ -94,6 +94,7 @@ class KernelSession:
         """A fresh kernel from the zygote; `answer` goes on where the last one left it."""
         if self._closed:
             raise SandboxError("this kernel is closed")
+        self._cells = self._due = self._heard = 0
         self._kernel = await self._sandbox.fork(
             make_bridge=self._make_bridge, answer=self.answer, root=self._is_root, options=self._options
         )
@@ -132,13 +133,21 @@ class KernelSession:
             self._on_answer(self.answer)
 
     async def _take_read(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """One such word for each cell; more would fill the trace."""
-        read = message.get("bytes")
-        if self._read is not None and not self._read.is_set():
-            self._read.set()
-            if type(read) is int and read >= 0:
-                self._emit("context.read", bytes=read)
+        """What the kernel has read after one of its cells: one such word for each, since more would fill the trace."""
+        cell, read = message.get("cell"), message.get("bytes")
+        if type(cell) is int and type(read) is int and self._heard < cell <= self._cells and read >= 0:
+            self._heard = cell
+            self._emit("context.read", bytes=read)
+            self._news.set()
         return {}
+
+    async def _hear_out(self) -> None:
+        """Wait for the word that follows the last cell."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READ_SECONDS):
+                while self._heard < self._due:
+                    self._news.clear()
+                    await self._news.wait()
 
     def _take_output(self, text: str) -> None:
         if len(self._live) < LIVE_OUTPUT:
@@ -166,6 +175,7 @@ class KernelSession:
         kernel = await self._living_kernel()
         clock = self._clock = ActiveClock()
         self._live, self._answer_room = "", LIVE_ANSWERS
+        self._cells += 1
         kernel.ask(code, said)
         expiry = asyncio.get_running_loop().create_task(clock.expire(timeout))
         status: CellStatus | None = None
@@ -224,7 +234,7 @@ class KernelSession:
             try:
                 result = read_report(kernel.reply.result(), status=status, seconds=seconds, active=active)
                 self._take_answer(result.answer)
-                self._read = asyncio.Event() if result.read_follows else None
+                self._due = min(result.cell, self._cells)
                 return result
             except ProtocolError as error:
                 self._emit("protocol.error", detail=str(error))

@@ -38,13 +38,15 @@ class _Mapping(NamedTuple):
 class Reads:
     """Watches the parts of one kernel's `context`, whose files have these sizes."""
 
-    def __init__(self, context: object, sizes: list[int], *, tell: Callable[[int], object]) -> None:
+    def __init__(self, context: object, sizes: list[int], *, tell: Callable[[int, int], object]) -> None:
+        """`tell` takes the number of the cell, counted from 1, after which these bytes had been read."""
         parts = list(context.values()) if type(context) is dict else [context]
         self._parts = list(zip(parts, sizes, strict=False))
         self._watched = bool(sizes) and len(parts) == len(sizes) and all(_can_be_watched(part) for part in parts)
         self._pages = any(not isinstance(part, Files) for part in parts)
         self._tell = tell
         self._due = threading.Event()
+        self._cells = 0
 
     def begin(self) -> None:
         """Forget what was touched so far."""
@@ -59,17 +61,21 @@ class Reads:
             return
         threading.Thread(target=self._work, name="reads", daemon=True).start()
 
-    def tell(self) -> bool:
-        """Have it told in a moment, beside the reply to the cell: looking takes longer than most cells do."""
+    def cell_ended(self) -> int:
+        """Have it told in a moment, beside the reply to the cell: looking takes longer than most cells do.
+
+        Returns the cell's number; 0 if nothing is going to be told.
+        """
+        self._cells += 1
         self._due.set()
-        return self._watched
+        return self._cells if self._watched else 0
 
     def _work(self) -> None:
         while self._due.wait():
             self._due.clear()
             time.sleep(REPLY)
             try:
-                self._tell(self.bytes() or 0)
+                self._tell(self._cells, self.bytes() or 0)
             except BridgeClosed:
                 return
 

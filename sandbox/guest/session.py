@@ -70,7 +70,7 @@ class Guest:
         """What the model is to be told with the next cell."""
         # A child's context is a part of what its parent has read.
         sizes = loaded.sizes if context is loaded.context else []
-        self.reads = Reads(context, sizes, tell=lambda read: self.bridge.request("read", bytes=read))
+        self.reads = Reads(context, sizes, tell=self._tell_read)
         self._started = 0.0
         self._live = 0
         self._oom_kills = procs.oom_kills() or 0
@@ -100,6 +100,9 @@ class Guest:
         """What is left of this run: turns, sub_calls, tokens, cost, seconds; None where there is no limit."""
         reply = self.bridge.request("budget")
         return {name: reply.get(name) for name in ("turns", "sub_calls", "tokens", "cost", "seconds")}
+
+    def _tell_read(self, cell: int, read: int) -> None:
+        self.bridge.request("read", cell=cell, bytes=read)
 
     def start(self) -> None:
         sys.stdout = sys.__stdout__ = self._streams["stdout"]  # type: ignore[misc]
@@ -158,7 +161,7 @@ class Guest:
             "error": failure,
             "variables": variables,
             "notices": remarks,
-            "read_follows": self.reads.tell(),
+            "cell": self.reads.cell_ended(),
             "answer": {"content": content, "ready": ready, "version": self.keeper.version},
         }
 
