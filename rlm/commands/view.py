@@ -20,7 +20,7 @@ def view(
         str | None,
         typer.Argument(
             metavar="RUN",
-            help="A run's id, the beginning or the end of one, its folder or its trace file; the latest run by default.",
+            help="A run's id, the beginning or the end of one, its folder or its trace; the latest run by default.",
             show_default=False,
         ),
     ] = None,

@@ -59,7 +59,7 @@ def _page(data: dict[str, Any]) -> str:
 
 
 def _embedded(data: dict[str, Any]) -> str:
-    """JSON that can stand in a script element: nothing in it can end the element, and every character has a UTF-8 form."""
+    """JSON that can stand in a script element: nothing in it ends that, and every character has a UTF-8 form."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str).translate(_MARKUP)
     return text.encode("utf-8", "backslashreplace").decode()
 

@@ -31,60 +31,70 @@ MAX_QUERY = 1000
 
 def build(library: Library, *, over: Callable[[], bool] = bool) -> Starlette:
     """The application; its streams end when `over()` says so."""
+    runs = _Runs(library, over)
+    return Starlette(
+        routes=[
+            Route("/", _page),
+            Route("/page/{name}", _page_file),
+            Route("/api/runs", runs.all),
+            Route("/api/runs/{run}", runs.one),
+            Route("/api/runs/{run}/events", runs.events),
+            Route("/api/runs/{run}/blobs/{digest}", runs.blob),
+            Route("/api/runs/{run}/search", runs.search),
+        ]
+    )
 
-    def run(request: Request) -> Trace:
-        trace = library.find(request.path_params["run"])
-        if trace is None:
-            raise HTTPException(404, "there is no such run")
-        return trace
 
-    # Handlers that are not async run in threads: they read files.
-    def page(request: Request) -> Response:
-        return HTMLResponse(page_files.linked())
+# Handlers that are not async run in threads: they read files.
 
-    def page_file(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in (*page_files.SCRIPTS, page_files.STYLE):
-            raise HTTPException(404, "there is no such file")
-        return Response(page_files.text(name), media_type=page_files.TYPES[f".{name.rpartition('.')[2]}"])
 
-    def runs(request: Request) -> Response:
-        return _json(library.list())
+def _page(request: Request) -> Response:
+    return HTMLResponse(page_files.linked())
 
-    def one_run(request: Request) -> Response:
-        trace = run(request)
+
+def _page_file(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in (*page_files.SCRIPTS, page_files.STYLE):
+        raise HTTPException(404, "there is no such file")
+    return Response(page_files.text(name), media_type=page_files.TYPES[f".{name.rpartition('.')[2]}"])
+
+
+class _Runs:
+    def __init__(self, library: Library, over: Callable[[], bool]) -> None:
+        self._library = library
+        self._over = over
+
+    def all(self, request: Request) -> Response:
+        return _json(self._library.listing())
+
+    def one(self, request: Request) -> Response:
+        trace = self._find(request)
         return _json({**summary(trace), "prices": prices(trace)})
 
-    async def events(request: Request) -> Response:
+    async def events(self, request: Request) -> Response:
         try:
             skip = int(request.headers.get("last-event-id") or request.query_params.get("skip") or 0)
         except ValueError:
             raise HTTPException(400, "skip: a number") from None
-        return StreamingResponse(_stream(run(request), skip, over), media_type="text/event-stream")
+        return StreamingResponse(_stream(self._find(request), skip, self._over), media_type="text/event-stream")
 
-    def blob(request: Request) -> Response:
-        text = run(request).blob(request.path_params["digest"])
+    def blob(self, request: Request) -> Response:
+        text = self._find(request).blob(request.path_params["digest"])
         if text is None:
             raise HTTPException(404, "there is no such text")
         return PlainTextResponse(text.encode("utf-8", "replace"))
 
-    def search(request: Request) -> Response:
+    def search(self, request: Request) -> Response:
         query = request.query_params.get("q", "")
         if not query or len(query) > MAX_QUERY:
             raise HTTPException(400, f"q: 1 to {MAX_QUERY} characters")
-        return _json(search_blobs(run(request), query))
+        return _json(search_blobs(self._find(request), query))
 
-    return Starlette(
-        routes=[
-            Route("/", page),
-            Route("/page/{name}", page_file),
-            Route("/api/runs", runs),
-            Route("/api/runs/{run}", one_run),
-            Route("/api/runs/{run}/events", events),
-            Route("/api/runs/{run}/blobs/{digest}", blob),
-            Route("/api/runs/{run}/search", search),
-        ]
-    )
+    def _find(self, request: Request) -> Trace:
+        trace = self._library.find(request.path_params["run"])
+        if trace is None:
+            raise HTTPException(404, "there is no such run")
+        return trace
 
 
 async def _stream(trace: Trace, skip: int, over: Callable[[], bool]) -> AsyncIterator[bytes]:

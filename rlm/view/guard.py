@@ -1,7 +1,7 @@
 """Who may ask the viewer's server, and what the browser may do with what it gets.
 
-Other pages in the same browser are to see nothing: a request needs the token that stands in the printed address (later on in
-a cookie of this server), and has to name this very host, so that no foreign name that leads here is of any use.
+Other pages in the same browser are to see nothing: a request needs the token that stands in the printed address (later
+on in a cookie of this server), and has to name this very host, so that no foreign name that leads here is of any use.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Library:
             return self._others[run_id]
         return next((trace for trace in self._traces() if trace.run_id == run_id), None)
 
-    def list(self) -> dict[str, Any]:
+    def listing(self) -> dict[str, Any]:
         """`runs`, the latest first, and how many more there are (`left_out`)."""
         found = {trace.run_id: trace for trace in [*self._traces(), *self._others.values()]}
         latest = [found[name] for name in sorted(found, reverse=True)]

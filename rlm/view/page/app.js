@@ -103,17 +103,16 @@
     app.selected ??= run.root;
     if (app.following && run.goesOn && !run.over) {
       const latest = run.rollouts.get("0").turn;
-      if (latest && latest !== app.selected) {
-        app.selected = latest;
-        detail.scrollTop = 0;
-        tree.select(latest);
-      }
+      if (latest) app.selected = latest;
     }
     if (tree.selected !== app.selected) tree.select(app.selected);
     else tree.update();
     header.show(run, app.following);
     document.title = `${RLM.oneLine(run.started?.question || run.id, 60)} – rlm`;
+    if (detail.shown !== app.selected) empty();
+    detail.shown = app.selected;
     RLM.refresh(detail, VIEWS[app.selected.kind](app.selected, choose));
+    main.dataset.state = run.over ? "over" : run.events.length ? "growing" : "empty";
   }
 
   // A choice of the user's: the run is not followed any more, and the address says what is shown.
@@ -127,11 +126,15 @@
   function show(node) {
     app.selected = node;
     app.wanted = null;
+    drawRun();
+    if (found.query) RLM.mark(found.query, detail, null);
+  }
+
+  function empty() {
     detail.parts = new Map();
     detail.replaceChildren();
     detail.scrollTop = 0;
-    drawRun();
-    if (found.query) RLM.mark(found.query, detail, null);
+    detail.shown = null;
   }
 
   function follow(on) {
@@ -145,8 +148,8 @@
     search("");
     header.input.value = "";
     Object.assign(app, { run: null, selected: null, following: false });
-    detail.parts = new Map();
-    detail.replaceChildren();
+    empty();
+    delete main.dataset.state;
     redraw = () => {};
     header.show(null, false);
   }

@@ -61,12 +61,13 @@
     const rows = withContext(lines);
     for (let at = 0; at < rows.length;) {
       const [kind, line] = rows[at];
-      const next = rows[at + 1];
-      if (kind === "gone" && next?.[0] === "new" && rows[at - 1]?.[0] !== "gone" && rows[at + 2]?.[0] !== "new") {
-        box.append(...changedLine(line, next[1]));
-        at += 2;
+      if (kind === "gone" || kind === "new") {
+        const gone = stretch(rows, at, "gone");
+        const fresh = stretch(rows, at + gone.length, "new");
+        box.append(...changed(gone, fresh));
+        at += gone.length + fresh.length;
       } else {
-        box.append(kind === "gap" ? RLM.h("div.gap", {}, `${RLM.plural(line, "unchanged line")}`) : row(kind, line));
+        box.append(kind === "gap" ? RLM.h("div.gap", {}, RLM.plural(line, "unchanged line")) : row(kind, line));
         at += 1;
       }
     }
@@ -80,12 +81,29 @@
 
   const wordsOf = (line) => line.split(/(\s+|\b)/).filter(Boolean);
 
-  function changedLine(old, fresh) {
-    const words = RLM.edits(wordsOf(old), wordsOf(fresh), 200);
-    if (!words || !words.some(([kind, word]) => kind === "same" && word.trim())) return [row("gone", old), row("new", fresh)];
-    const side = (kind) => words.filter(([each]) => each === "same" || each === kind)
+  function stretch(rows, from, wanted) {
+    let to = from;
+    while (rows[to]?.[0] === wanted) to += 1;
+    return rows.slice(from, to).map(([, line]) => line);
+  }
+
+  // Lines that went and lines that came in their place: those of the same position are compared by word.
+  function changed(gone, fresh) {
+    const words = gone.map((line, n) => (n < fresh.length ? RLM.edits(wordsOf(line), wordsOf(fresh[n]), 200) : null));
+    const alike = (n) => words[n]?.some(([kind, word]) => kind === "same" && word.trim());
+    const side = (n, kind) => joined(words[n].filter(([each]) => each === "same" || each === kind))
       .map(([each, word]) => (each === "same" ? word : RLM.h("mark", {}, word)));
-    return [row("gone", side("gone")), row("new", side("new"))];
+    return [...gone.map((line, n) => row("gone", alike(n) ? side(n, "gone") : line)),
+      ...fresh.map((line, n) => row("new", alike(n) ? side(n, "new") : line))];
+  }
+
+  function joined(words) {
+    const runs = [];
+    for (const [kind, word] of words) {
+      if (runs.at(-1)?.[0] === kind) runs.at(-1)[1] += word;
+      else runs.push([kind, word]);
+    }
+    return runs;
   }
 
   function withContext(lines) {

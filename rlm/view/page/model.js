@@ -112,8 +112,16 @@
     if (!batch.calls.has(index)) {
       batch.calls.set(index, node);
       Object.assign(node, { index, batch, event: null, tools: [], at: event.ts });
+      inOrder(batch.children);
     }
     return node;
+  }
+
+  // Calls end in any order: the last of these goes where its index says.
+  function inOrder(calls) {
+    for (let at = calls.length - 1; at > 0 && calls[at - 1].index > calls[at].index; at -= 1) {
+      [calls[at - 1], calls[at]] = [calls[at], calls[at - 1]];
+    }
   }
 
   function incident(run, event, rollout) {

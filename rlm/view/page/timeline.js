@@ -19,7 +19,8 @@
     });
     bars.sort((a, b) => a.begun - b.begun || a.call.index - b.call.index);
     const zero = Math.min(batch.at, ...bars.slice(0, 5000).map((bar) => bar.start), Infinity);
-    for (const bar of bars) for (const name of ["start", "begun", "end"]) bar[name] -= zero;
+    // To the microsecond: a call that took the place of another one did not run beside it.
+    for (const bar of bars) for (const name of ["start", "begun", "end"]) bar[name] = Math.round((bar[name] - zero) * 1e6) / 1e6;
     return { bars, seconds: Math.max(0.001, bars.reduce((most, bar) => Math.max(most, bar.end), 0)) };
   };
 
@@ -57,11 +58,22 @@
     element.style.height = `${height}px`;
     const brush = element.getContext("2d");
     brush.scale(scale, scale);
-    const style = getComputedStyle(element);
-    brush.colour = (name) => style.getPropertyValue(`--${name}`).trim() || "grey";
-    brush.font = `10px ${style.fontFamily}`;
+    brush.colour = colours(element);
+    brush.font = `10px ${getComputedStyle(element).fontFamily}`;
     brush.textBaseline = "middle";
     return brush;
+  }
+
+  // What the style's colours are by day or by night: known only once an element has them.
+  function colours(element) {
+    const known = new Map();
+    return (name) => {
+      if (!known.has(name)) {
+        element.style.color = `var(--${name})`;
+        known.set(name, getComputedStyle(element).color);
+      }
+      return known.get(name);
+    };
   }
 
   function drawRows(element, scroller, bars, seconds, height) {
@@ -96,12 +108,13 @@
     let since = 0;
     for (const [time, step] of changes(bars)) {
       const tall = (running / most) * (floor - 4);
-      brush.fillRect(x(since), floor - tall, Math.max(0, x(time) - x(since)), tall);
+      const [from, to] = [Math.round(x(since)), Math.round(x(time))]; // whole pixels, or seams would show
+      brush.fillRect(from, floor - tall, to - from, tall);
       running += step;
       since = time;
     }
     brush.fillStyle = brush.colour("faint");
-    brush.fillText(`${most} at once`, 2, 6);
+    brush.fillText(`${most}×`, 6, 9);
     brush.strokeStyle = brush.colour("line");
     brush.beginPath();
     brush.moveTo(LEFT, floor + 0.5);
@@ -109,8 +122,8 @@
     brush.stroke();
     const step = tick(seconds, Math.max(2, Math.floor((width - LEFT) / 110)));
     for (let time = 0; time <= seconds; time += step) {
-      const label = RLM.duration(time);
-      brush.fillText(time ? label : "0", Math.min(x(time), width - 6 - brush.measureText(label).width), floor + 9);
+      const label = step < 1 ? `${time.toFixed(Math.ceil(-Math.log10(step)))} s` : RLM.duration(time);
+      brush.fillText(label, Math.min(x(time), width - 6 - brush.measureText(label).width), floor + 9);
     }
   }
 
@@ -132,11 +145,13 @@
   }
 
   function hint(batch, bars) {
+    const most = mostAtOnce(bars);
     const open = batch.size - bars.filter((bar) => bar.call.event).length;
     const legend = ["ok", "failed", "cached", "cancelled", "running"].filter((status) => bars.some((bar) => bar.status === status));
     return RLM.h("span.legend", {},
       legend.map((status) => RLM.h(`span.key.${status}`, {}, status)),
       bars.some((bar) => bar.begun - bar.start > 0.001) && RLM.h("span.key.waiting", {}, "waiting for a place"),
+      most > 1 && RLM.h("span", {}, `at most ${RLM.number(most)} at once`),
       open > 0 && RLM.h("span", {}, batch.status === "running" ? `${RLM.number(open)} under way` : `${RLM.number(open)} only counted`));
   }
 

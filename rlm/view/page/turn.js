@@ -36,10 +36,20 @@
   }
 
   function said(reply) {
-    const prose = h("div.said", {}, RLM.textBlock(RLM.ref(reply, "text"), { name: "reply" }));
+    const whole = () => h("div.said", {}, RLM.textBlock(RLM.ref(reply, "text"), { name: "reply" }));
     const broken = reply.broken && h("div.banner", {}, `The reply had no usable code: ${reply.broken}`);
     const tool = reply.tool_call && h("div.hint", {}, `as a call of the tool ${reply.tool_call.name}`);
-    return [broken, tool, prose];
+    const prose = beforeCode(reply);
+    if (prose === null) return [broken, tool, whole()];
+    return [broken, tool, h("div.said", {}, RLM.textBlock(RLM.plainRef(prose), { name: "what the model said" })), RLM.fold(`reply:${reply._n}`, "The reply as it was written", whole)];
+  }
+
+  // What a reply says before its code, which is shown as the cell; null if it cannot be taken apart.
+  function beforeCode(reply) {
+    const at = reply.code && !reply.blobs ? reply.text.indexOf(reply.code) : -1;
+    const fence = at > 0 ? reply.text.lastIndexOf("```", at) : -1;
+    const prose = fence < 0 ? "" : reply.text.slice(0, fence).trim();
+    return prose || null;
   }
 
   function cellCard(turn, { started, completed }) {
