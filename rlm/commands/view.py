@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 import webbrowser
 from typing import Annotated
 
@@ -65,12 +67,17 @@ def view(
     other = find(compare, trace_dir) if compare else None
     library = Library(trace_dir, [trace for trace in (shown, other) if trace])
     server = ViewServer(library, port=port)
-    url = server.url(shown.run_id if shown else None, other.run_id if other else None)
-    print_line(url)
+    names = (shown.run_id if shown else None, other.run_id if other else None)
+    print_line(server.url(*names))
     say("the viewer runs until Ctrl-C")
-    if not no_browser:
-        webbrowser.open(url)
+    if not no_browser and _has_screen():
+        webbrowser.open(server.url(*names, once=True))
     try:
         server.run()
     except KeyboardInterrupt:
         return
+
+
+def _has_screen() -> bool:
+    """Without one, a browser for terminals would be started in this very terminal."""
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

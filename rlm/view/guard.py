@@ -30,11 +30,16 @@ HEADERS = {
 
 
 class Guard:
-    """Lets requests through that come from the page itself, or with the token."""
+    """Lets requests through that come from the page itself, or with the token.
 
-    def __init__(self, app: ASGIApp, *, token: str, port: int) -> None:
+    `once` is good for a single request: for an address that others on this machine may see for a moment, as they see
+    the arguments of the browser that is started with it.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str, once: str, port: int) -> None:
         self._app = app
         self._token = token
+        self._once: str | None = once
         self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
         # Cookies do not know ports: two viewers at once must not take each other's away.
         self._cookie = f"rlm-view-{port}"
@@ -44,22 +49,27 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         answer: ASGIApp = self._app
+        came_with_token = False
         if headers.get("host") not in self._hosts:
             answer = PlainTextResponse("not a name of this server\n", status_code=421)
-        elif not (self._is_token(given) or self._is_token(self._from_cookie(headers.get("cookie", "")))):
+        elif self._admits(parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]):
+            came_with_token = True
+        elif not _equal(self._from_cookie(headers.get("cookie", "")), self._token):
             answer = PlainTextResponse("open the address that `rlm view` has printed\n", status_code=403)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *self._headers(self._is_token(given))]}
+                message = {**message, "headers": [*message["headers"], *self._headers(came_with_token)]}
             await send(message)
 
         await answer(scope, receive, with_headers)
 
-    def _is_token(self, text: str) -> bool:
-        return secrets.compare_digest(text.encode(), self._token.encode())
+    def _admits(self, given: str) -> bool:
+        if self._once is not None and _equal(given, self._once):
+            self._once = None
+            return True
+        return _equal(given, self._token)
 
     def _from_cookie(self, header: str) -> str:
         try:
@@ -74,3 +84,8 @@ class Guard:
             cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
             headers.append((b"set-cookie", cookie.encode()))
         return headers
+
+
+def _equal(given: str, wanted: str) -> bool:
+    """In a time that tells nothing."""
+    return secrets.compare_digest(given.encode("utf-8", "surrogateescape"), wanted.encode())

@@ -31,8 +31,8 @@ class ViewServer:
     def __init__(self, library: Library, *, port: int | None = None) -> None:
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        self.token = secrets.token_urlsafe(24)
-        app = Guard(build(library, over=self._is_over), token=self.token, port=self.port)
+        self.token, self._once = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+        app = Guard(build(library, over=self._is_over), token=self.token, once=self._once, port=self.port)
         # A stream that is cut off when the server ends is nothing to tell.
         logging.getLogger("uvicorn.error").disabled = True
         self._server = uvicorn.Server(
@@ -48,10 +48,13 @@ class ViewServer:
         )
         self._thread: threading.Thread | None = None
 
-    def url(self, run_id: str | None = None, other: str | None = None) -> str:
-        """The address that opens the viewer on a run, or on two of them side by side, or on the list."""
+    def url(self, run_id: str | None = None, other: str | None = None, *, once: bool = False) -> str:
+        """The address that opens the viewer on a run, or on two of them side by side, or on the list.
+
+        With `once` it does so a single time.
+        """
         place = f"#/compare/{quote(run_id)}/{quote(other)}" if run_id and other else f"#/run/{quote(run_id or '')}"
-        return f"http://{HOST}:{self.port}/?token={self.token}{place if run_id else '#/'}"
+        return f"http://{HOST}:{self.port}/?token={self._once if once else self.token}{place if run_id else '#/'}"
 
     def run(self) -> None:
         """Serve until SIGINT or SIGTERM."""

@@ -83,6 +83,16 @@ def test_a_foreign_name_that_leads_here_is_refused(serve: Serve, played: Played,
     assert "script" not in found.text
 
 
+def test_the_address_that_a_browser_is_started_with_is_good_once(serve: Serve, played: Played) -> None:
+    server = serve(played.runs)
+    address = server.url(once=True).partition("#")[0]
+    assert server.token not in address
+    with httpx.Client(trust_env=False) as browser:
+        assert browser.get(address).status_code == 200
+        assert browser.get(f"http://127.0.0.1:{server.port}/api/runs").status_code == 200
+    assert httpx.get(address, trust_env=False).status_code == 403
+
+
 def test_it_listens_on_loopback_only(serve: Serve, played: Played) -> None:
     server = serve(played.runs)
     assert server._socket.getsockname()[0] == "127.0.0.1"

@@ -56,7 +56,9 @@
   }
 
   async function lookAgain() {
-    if (document.hidden || !app.run?.over || !RLM.source.live) return;
+    if (document.hidden || !RLM.source.live) return;
+    if (main.querySelector(".run-list")) await RLM.runsView(main, app.compared);
+    if (!app.run?.over) return;
     const { run } = app;
     const { status } = await RLM.source.about(run.id);
     if (status === "running" && run === app.run && run.over) {
@@ -229,12 +231,16 @@
   // --- keys
 
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !app.run || document.querySelector("dialog") || !main.contains(detail)) return;
-    if (event.target.closest("input, textarea, select")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog") || event.target.closest("input")) return;
+    if (event.key === "?") {
+      RLM.help();
+      event.preventDefault();
+    }
+    if (!app.run || !main.contains(detail)) return;
     const inTree = document.activeElement === tree.box || document.activeElement === document.body;
     if (["PageUp", "PageDown", "Home", "End"].includes(event.key) && !inTree) return;
-    if (event.key === "Enter" && event.target.closest("button, a, summary, tr, input")) return;
-    const own = { "/": () => header.input.focus(), "?": () => RLM.help(), f: () => follow(!app.following), n: () => stepTo(1), N: () => stepTo(-1) };
+    if (event.key === "Enter" && event.target.closest("button, a, summary, tr")) return;
+    const own = { "/": () => header.input.focus(), f: () => follow(!app.following), n: () => stepTo(1), N: () => stepTo(-1) };
     if (event.key === "Escape" && found.query) {
       header.input.value = "";
       search("");
@@ -254,7 +260,8 @@
       else if (view === "compare" && names[1]) await showTwo(...names);
       else {
         leave();
-        await RLM.runsView(main, view === "pick" ? names[0] : null);
+        app.compared = view === "pick" ? names[0] : null;
+        await RLM.runsView(main, app.compared);
       }
     } catch (error) {
       main.replaceChildren(h("div.page", {}, h("div.banner.bad", {}, String(error.message || error))));

@@ -10,7 +10,7 @@
     return [
       { key: "head", stamp: root.version, build: () => head(run) },
       run.result?.error && { key: "error", stamp: run.result, build: () => h("div.banner.bad", {}, `${run.result.error.type}: ${run.result.error.message}`) },
-      { key: "answer", stamp: `${rollout.answers.length}:${Boolean(run.result)}`, build: () => RLM.answers(rollout, run.result && { event: run.completed, path: ["result", "answer"] }, pick) },
+      { key: "answer", stamp: `${rollout.answers.length}:${Boolean(run.result)}`, build: () => RLM.answers(rollout, run.result && { event: run.completed, path: ["result", "answer"], ready: run.result.ready }, pick) },
       turnsPart(rollout, pick),
       run.incidents.length > 0 && { key: "incidents", stamp: run.incidents.length, build: () => RLM.card("Notices", incidents(run.incidents, pick)) },
       run.started && { key: "about", stamp: `${run.hashes?.size}:${Boolean(run.tools)}`, build: () => about(run) },
@@ -20,8 +20,9 @@
   RLM.childView = (call, pick) => [
     { key: "head", stamp: call.version, build: () => childHead(call, pick) },
     call.childRollout && { key: "query", stamp: 0, build: () => RLM.card("Query", RLM.textBlock(RLM.ref(call.query, "query"), { name: "query" })) },
-    call.event && { key: "reply", stamp: call.version, build: () => RLM.callReply(call) },
-    { key: "answer", stamp: `${call.childRollout.answers.length}`, build: () => (call.childRollout.answers.length ? RLM.answers(call.childRollout, null, pick) : null) },
+    call.event && (call.event.error || call.event.data !== undefined || !call.childRollout.answers.length) &&
+      { key: "reply", stamp: call.version, build: () => RLM.callReply(call) },
+    { key: "answer", stamp: `${call.childRollout.answers.length}:${Boolean(call.childRollout.end)}`, build: () => (call.childRollout.answers.length ? RLM.answers(call.childRollout, null, pick) : null) },
     turnsPart(call.childRollout, pick),
   ];
 
@@ -140,7 +141,9 @@
       body.append(RLM.fold(`drafts:${rollout.name}`, `How it changed: ${RLM.plural(versions.length, "version")}`, () =>
         h("div", {}, versions.map((version) => RLM.answerChange(version, pick)))));
     }
-    return h("section.card.answer", {}, h("h2", {}, final && versions.at(-1)?.event.ready ? "Answer" : final ? "Answer (best draft)" : "Answer so far"), body);
+    const over = final || rollout.end;
+    const title = !over ? "Answer so far" : over.ready ? "Answer" : "Answer (best draft)";
+    return h("section.card.answer", {}, h("h2", {}, title), body);
   };
 
   const LARGEST = 200000; // characters of a text that is compared

@@ -6,7 +6,10 @@
 
   // `compared` is the run that another one is chosen for, if that is what the list is for.
   RLM.runsView = async (main, compared) => {
-    const { runs, left_out: leftOut } = await RLM.source.runs();
+    const list = await RLM.source.runs();
+    const stamp = JSON.stringify([compared, list]);
+    if (main.querySelector(".run-list")?.stamp === stamp) return;
+    const { runs, left_out: leftOut } = list;
     const link = (run) => (compared ? `#/compare/${encodeURIComponent(compared)}/${encodeURIComponent(run.run_id)}` : `#/run/${encodeURIComponent(run.run_id)}`);
     const rows = runs.filter((run) => run.run_id !== compared).map((run) => {
       const usage = run.usage && ["root", "sub"].reduce((sum, name) => sum + run.usage[name].input_tokens + run.usage[name].output_tokens, 0);
@@ -20,9 +23,11 @@
           usage ? h("span", {}, `${RLM.count(usage)} tokens`) : null,
           run.turns ? h("span", {}, `cost ${RLM.money(run.cost)}`) : null));
     });
-    main.replaceChildren(h("div.page", {},
+    const page = h("div.page.run-list", {},
       h("h1", {}, compared ? "Compare with which run?" : "Runs"),
       rows.length ? h("div.runs", {}, rows) : h("div.empty", {}, "There are no runs here yet."),
-      leftOut > 0 && h("div.hint", {}, `and ${RLM.number(leftOut)} older ones: rlm view RUN`)));
+      leftOut > 0 && h("div.hint", {}, `and ${RLM.number(leftOut)} older ones: rlm view RUN`));
+    page.stamp = stamp;
+    main.replaceChildren(page);
   };
 })();

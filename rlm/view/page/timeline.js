@@ -127,7 +127,7 @@
     }
   }
 
-  const changes = (bars) => bars.flatMap((bar) => [[bar.begun, 1], [bar.end, -1]]).sort((a, b) => a[0] - b[0] || b[1] - a[1]);
+  const changes = (bars) => bars.flatMap((bar) => [[bar.begun, 1], [bar.end, -1]]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
 
   function mostAtOnce(bars) {
     let [running, most] = [0, 0];

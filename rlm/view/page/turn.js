@@ -41,7 +41,7 @@
     const tool = reply.tool_call && h("div.hint", {}, `as a call of the tool ${reply.tool_call.name}`);
     const prose = beforeCode(reply);
     if (prose === null) return [broken, tool, whole()];
-    return [broken, tool, h("div.said", {}, RLM.textBlock(RLM.plainRef(prose), { name: "what the model said" })), RLM.fold(`reply:${reply._n}`, "The reply as it was written", whole)];
+    return [broken, tool, h("div.said.prose", {}, RLM.textBlock(RLM.plainRef(prose), { name: "what the model said" })), RLM.fold(`reply:${reply._n}`, "The reply as it was written", whole)];
   }
 
   // What a reply says before its code, which is shown as the cell; null if it cannot be taken apart.
