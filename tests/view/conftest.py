@@ -101,9 +101,8 @@ def play(runs: Path, root: list[str] = ROOT, question: str = QUESTION, **options
             base_url=server.base_url,
             sandbox="process",
             trace_dir=runs,
-            tools=[search],
             concurrency=8,
-            **{"prices": prices, **options},
+            **{"prices": prices, "tools": [search], **options},
         )
         # In a thread of its own: the browser's driver may hold the event loop of this one.
         with ThreadPoolExecutor(1) as thread:

@@ -13,7 +13,7 @@ import pytest
 
 from rlm.trace.reader import Trace
 from rlm.view.server import ViewServer
-from tests.view.conftest import CALLS, QUESTION, Growing, Look, Played
+from tests.view.conftest import CALLS, QUESTION, Growing, Look, Played, cell, play
 
 pytestmark = [pytest.mark.chromium, pytest.mark.timeout(110)]
 
@@ -486,3 +486,45 @@ def test_all_that_is_asked_for_comes_from_the_viewer(open_run: Open, look: Look,
     origin = page.evaluate("location.origin")
     assert len(look.requests) > 10
     assert all(url.startswith((f"{origin}/", "data:")) for url in look.requests), json.dumps(look.requests)
+
+
+SHAPES = cell(
+    "Prompts of every shape.",
+    """talk = [{'role': role, 'content': role} for role in ('user', 'assistant', 'user')]
+own = [{'role': 'system', 'content': 'mine'}, {'role': 'user', 'content': 'with a system prompt'}]
+dot = b'\\x89PNG\\r\\n\\x1a\\n' + bytes(40)
+object, seen = {'prompt': 'an object', 'system': 'its own'}, {'prompt': 'seen', 'images': [dot]}
+shapes = ['plain', talk, own, object, {'messages': [*talk, talk[1], talk[0]]}, seen]
+a = llm_batch(shapes, model='sub')
+b = llm_batch(['as the batch says'], model='sub', system='of the batch')
+c = llm_batch(['five or six?'], model='sub', schema={'type': 'string'})
+answer['content'] = str(len(a))
+answer['ready'] = True""",
+)
+
+
+def test_prompts_of_every_shape_are_shown_as_they_were_sent(
+    serve: Callable[[Path], ViewServer], look: Look, tmp_path: Path
+) -> None:
+    played = play(tmp_path, [SHAPES], tools=[])
+    page = look.open(serve(tmp_path).url(played.trace.run_id))
+    page.wait_for_selector("#main[data-state=over]")
+    asked = {json.dumps(sent_texts(request)): request for request in played.sent("sub")}
+    seen = []
+    for node in [*(f"b0.b1/{n}" for n in range(6)), "b0.b2/0", "b0.b3/0"]:
+        page.evaluate(f"location.hash = '#/run/' + RLM.app.run.id + '?node={node}'")
+        page.wait_for_selector(f"[data-id='{node}'][aria-selected=true]")
+        seen.append(json.dumps([[role, text] for role, text in messages(page) if role]))
+        assert seen[-1] in asked, node
+    assert len(set(seen)) == 8
+    page.evaluate("location.hash = '#/run/' + RLM.app.run.id + '?node=b0.b1/5'")
+    page.wait_for_selector(".image")
+    assert "image/png" in page.locator(".image").inner_text()
+
+
+def sent_texts(request: Any) -> list[list[str]]:
+    """Roles and texts; of a message in parts, its text."""
+    return [
+        [m["role"], m["content"] if isinstance(m["content"], str) else m["content"][0]["text"]]
+        for m in request.messages
+    ]
