@@ -17,7 +17,7 @@ _SAMPLE = 1000
 """Tokens whose price stands for that of one."""
 
 Prices = dict[str, list[float]]
-"""By model: the price of one input token and of one output token, without discounts for cached input."""
+"""By model: the price of one token of input, of output, and of input that the endpoint had in its cache."""
 
 
 def prices_of(started: Event) -> Prices:
@@ -31,9 +31,10 @@ def prices_of(started: Event) -> Prices:
     table = PriceTable(_configured(settings.get("prices")), Catalog(endpoints))
     known: Prices = {}
     for name in names:
-        asked, answered = table.cost(name, Tokens(_SAMPLE)), table.cost(name, Tokens(0, _SAMPLE))
-        if asked is not None and answered is not None:
-            known[name] = [asked / _SAMPLE, answered / _SAMPLE]
+        samples = (Tokens(_SAMPLE), Tokens(0, _SAMPLE), Tokens(_SAMPLE, cached_input=_SAMPLE))
+        costs = [cost for sample in samples if (cost := table.cost(name, sample)) is not None]
+        if len(costs) == len(samples):
+            known[name] = [cost / _SAMPLE for cost in costs]
     return known
 
 

@@ -91,7 +91,11 @@ class Played(NamedTuple):
 
 def play(runs: Path, root: list[str] = ROOT, question: str = QUESTION, **options: Any) -> Played:
     """A run with scripted models: turns, batches, tools, children, failures, drafts."""
-    prices = {"root": {"input": 2, "output": 8}, "sub": {"input": 0.5, "output": 1}, "child": {"input": 1, "output": 4}}
+    prices = {
+        "root": {"input": 2, "output": 8},
+        "sub": {"input": 0.5, "output": 1, "cached_input": 0.1},
+        "child": {"input": 1, "output": 4},
+    }
     replies: Any = {"root": Turns(root), "child": Turns(CHILD), "sub": sub}
     with warnings.catch_warnings(), ScriptedModelServer(replies) as server:
         warnings.filterwarnings("ignore", "the process sandbox", UserWarning)
@@ -164,6 +168,11 @@ class Growing:
             self._log.emit("call.completed", rollout="0", **call, **tokens, **times)
         counts = {"ok": size, "failed": 0, "cached": 0, "cancelled": 0}
         self.emit("batch.completed", rollout="0", batch=name, **counts, seconds=1.0)
+
+    def reopen(self) -> None:
+        """Go on writing after `writer.close()`, as a run does that is taken up again."""
+        self.writer = TraceWriter(self.writer.path.parent)
+        self._log = EventLog(self.id, self.writer)
 
     def end(self, answer: str = "the end") -> Trace:
         usage = {"input_tokens": 1, "output_tokens": 1, "calls": 1, "cached_calls": 0, "estimated": False}

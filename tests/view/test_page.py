@@ -528,3 +528,50 @@ def sent_texts(request: Any) -> list[list[str]]:
         [m["role"], m["content"] if isinstance(m["content"], str) else m["content"][0]["text"]]
         for m in request.messages
     ]
+
+
+def test_a_run_that_is_taken_up_again_goes_on_in_the_page(open_run: Open, growing: Growing) -> None:
+    growing.turn(1)
+    growing.writer.close()
+    page = open_run(trace=Trace(growing.writer.path.parent))
+    assert page.locator(".top-status").inner_text() == "killed"
+    growing.reopen()
+    growing.emit("run.resumed", turns=1, calls=0, seconds=1.0)
+    page.wait_for_selector(".top-status .running")
+    growing.turn(2)
+    growing.emit("context.read", bytes=1234)
+    growing.end()
+    page.wait_for_selector(".top-status .answered")
+    assert rows(page) == ["Root", "Turn 1", "Turn 2"]
+    page.keyboard.press("g")
+    assert "taken up again" in page.locator(".incidents").inner_text()
+    assert figure(page, "Input read") == "1.2 kB"
+
+
+def test_input_from_the_endpoints_cache_costs_less(open_run: Open, growing: Growing) -> None:
+    page = open_run(trace=growing.end())
+    prices = {"sub": [5e-6, 1e-6, 1e-6]}
+    call = {
+        "type": "call.completed",
+        "rollout": "0",
+        "batch": "0.b1",
+        "index": 0,
+        "model": "sub",
+        "prompt": "p",
+        "ts": 1,
+    }
+    tokens = {"input_tokens": 1000, "cached_input_tokens": 900, "output_tokens": 10}
+    cost = "([prices, event]) => { const run = new RLM.Run('x', prices); run.add(event); return run.root.total.cost; }"
+    assert page.evaluate(cost, [prices, {**call, **tokens}]) == pytest.approx(100 * 5e-6 + 900 * 1e-6 + 10 * 1e-6)
+
+
+def test_a_call_with_tools_while_it_is_under_way(open_run: Open, growing: Growing) -> None:
+    growing.turn(1)
+    asked = {"rollout": "0", "batch": "0.b1"}
+    growing.emit("batch.started", **asked, size=1, model="sub", kind="plain", max_tokens=10, tools=True)
+    reply = {"text": "let me look", "tool_calls": [], "finish_reason": "tool_calls", "model": "sub", "key": "k"}
+    tokens = {"input_tokens": 10, "output_tokens": 1, "estimated": False, "attempts": 1}
+    growing.emit("call.replied", **asked, index=0, **reply, **tokens)
+    page = open_run("b0.b1/0", trace=Trace(growing.writer.path.parent), state="growing")
+    page.wait_for_selector("text=let me look")
+    assert figure(page, "Status") == "running"

@@ -191,7 +191,7 @@ def test_texts_are_cut_at_a_limit_that_is_told(hostile: Trace) -> None:
 def test_events_and_long_texts_are_there_and_prices_too(played: Played) -> None:
     data = embedded(to_html(played.trace))
     assert [event["type"] for event in data["events"]] == [event["type"] for event in played.trace.events()]
-    assert data["prices"]["root"] == pytest.approx([2e-6, 8e-6])
+    assert data["prices"]["root"] == pytest.approx([2e-6, 8e-6, 2e-6])
     assert data["run_id"] == played.trace.run_id
 
 

@@ -137,8 +137,8 @@ def test_what_a_run_that_goes_on_and_one_that_was_killed_are_called(
 def test_prices_of_the_models_are_told(serve: Serve, client: Any, played: Played, other: Played) -> None:
     asked = client(serve(played.runs))
     prices = asked.get(f"/api/runs/{played.trace.run_id}").json()["prices"]
-    assert prices["root"] == pytest.approx([2e-6, 8e-6])
-    assert prices["sub"] == pytest.approx([0.5e-6, 1e-6])
+    assert prices["root"] == pytest.approx([2e-6, 8e-6, 2e-6])
+    assert prices["sub"] == pytest.approx([0.5e-6, 1e-6, 0.1e-6])
     assert asked.get(f"/api/runs/{other.trace.run_id}").json()["prices"] == {}
 
 

@@ -65,7 +65,7 @@
   }
 
   function callCards(call) {
-    if (!call.event) return [h("div.empty", {}, "under way")];
+    if (!call.event) return underWay(call);
     const sent = RLM.sentBy(call);
     return [
       sent ? RLM.card("Messages sent", call.event.depth_limited && h("div.banner", {}, "The depth limit was reached: query and context went out as one prompt."), RLM.callMessages(sent))
@@ -74,6 +74,12 @@
       call.tools.length > 0 && RLM.card("Tools", call.tools.map(toolFold)),
     ];
   }
+
+  const underWay = (call) => [
+    h("div.empty", {}, "under way"),
+    call.replies.length > 0 && RLM.card("Replies so far", call.replies.map((event) => RLM.textBlock(RLM.ref(event, "text"), { name: "reply" }))),
+    call.tools.length > 0 && RLM.card("Tools", call.tools.map(toolFold)),
+  ];
 
   RLM.callReply = (call) => {
     const { event } = call;

@@ -43,7 +43,7 @@
     "run.started/question": "question", "root.requested/messages": "message sent", "root.completed/text": "reply", "cell.completed/output": "output",
     "cell.completed/error": "error", "call.completed/prompt": "prompt", "call.completed/messages": "message sent", "call.completed/text": "reply",
     "call.completed/error": "error", "child.started/query": "query", "answer.changed/content": "draft of the answer", "run.completed/result": "result",
-    "tool.completed/output": "tool's output", "tool.completed/arguments": "tool's arguments", "compaction.completed/handover": "handover",
+    "call.replied/text": "reply", "tool.completed/output": "tool's output", "tool.completed/arguments": "tool's arguments", "compaction.completed/handover": "handover",
   };
 
   RLM.foundList = ({ query, hits, at, more, onPick }) => h("div.found", { role: "listbox", "aria-label": "found" },

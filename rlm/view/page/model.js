@@ -64,9 +64,10 @@
     }
 
     price(model, event) {
+      const [input, output, cached] = [event.input_tokens || 0, event.output_tokens || 0, event.cached_input_tokens || 0];
+      if (!input && !output) return 0;
       const price = this.prices[model];
-      if (!(event.input_tokens || event.output_tokens)) return 0;
-      return price ? (event.input_tokens || 0) * price[0] + (event.output_tokens || 0) * price[1] : null;
+      return price ? (input - cached) * price[0] + output * price[1] + cached * price[2] : null;
     }
   }
 
@@ -111,7 +112,7 @@
     const node = run.node(`${batch.id}/${index}`, "call", batch);
     if (!batch.calls.has(index)) {
       batch.calls.set(index, node);
-      Object.assign(node, { index, batch, event: null, tools: [], at: event.ts });
+      Object.assign(node, { index, batch, event: null, replies: [], tools: [], at: event.ts });
       inOrder(batch.children);
     }
     return node;
@@ -215,6 +216,14 @@
       batch.size = Math.max(batch.size, batch.calls.size);
       spend(run, call, event, event.model);
       return call;
+    },
+    "call.replied": (run, event, rollout) => {
+      const call = callOf(run, batchOf(run, rollout, event), event.index, event);
+      call.replies.push(event);
+      return call;
+    },
+    "context.read": (run, event) => {
+      run.read = event;
     },
     "tool.completed": (run, event, rollout) => {
       const call = callOf(run, batchOf(run, rollout, event), event.index, event);

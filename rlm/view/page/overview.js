@@ -44,6 +44,7 @@
         RLM.figure("Root tokens", RLM.count(usage.root.input + usage.root.output), RLM.tokens(usage.root)),
         RLM.figure("Sub tokens", RLM.count(usage.sub.input + usage.sub.output), RLM.tokens(usage.sub)),
         RLM.figure("Cost", RLM.money(cost), cost === null ? "no price is known" : !result ? "so far" : null),
+        run.read && RLM.figure("Input read", RLM.bytes(run.read.bytes), started && `of ${RLM.bytes((started.inputs || []).reduce((sum, input) => sum + (input.bytes || 0), 0))}`),
         RLM.figure("Time", RLM.duration(result ? result.seconds : started && last ? last - started.ts : null), started && RLM.when(started.ts))));
   }
 

@@ -48,7 +48,9 @@
     }
   }
 
-  const isAgain = (event, path) => (event.type === "root.requested" && event.messages[path[1]]?.role === "assistant") ||
+  // What the page shows in another place, where it was sent or came back.
+  const isAgain = (event, path) => (event.type === "call.replied" && Boolean(event._node?.event?.messages)) ||
+     (event.type === "root.requested" && event.messages[path[1]]?.role === "assistant") ||
     (event.type === "call.completed" && path[0] === "prompt" && Boolean(event.messages || event.child));
 
   function* strings(value, path) {

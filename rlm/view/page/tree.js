@@ -131,7 +131,7 @@
     if (!input && !output) return null;
     const price = cost === null ? "n/a" : cost > 0 ? RLM.money(cost) : "";
     return [RLM.h("span.tokens", { title: `${RLM.number(input)} tokens in, ${RLM.number(output)} out` }, RLM.count(input + output)),
-      price && RLM.h("span.cost", { title: "cost at list prices" }, price)];
+      price && RLM.h("span.cost", { title: "cost" }, price)];
   }
 
   const TITLES = {
