@@ -24,7 +24,7 @@ from rlm.errors import InputError
 from rlm.trace.reader import Trace
 from rlm.view import page_files
 from rlm.view.follow import follow
-from rlm.view.library import Library, prices, search_blobs, summary
+from rlm.view.library import Library, about, prices, search_blobs
 
 MAX_QUERY = 1000
 
@@ -69,7 +69,7 @@ class _Runs:
 
     def one(self, request: Request) -> Response:
         trace = self._find(request)
-        return _json({**summary(trace), "prices": prices(trace)})
+        return _json({**about(trace), "prices": prices(trace)})
 
     async def events(self, request: Request) -> Response:
         try:

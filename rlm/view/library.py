@@ -1,4 +1,4 @@
-"""The runs that the viewer offers: those of the folder of runs, and one that lies elsewhere."""
+"""The runs that the viewer offers: those of the folder of runs, and some that lie elsewhere."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 from rlm.errors import InputError
 from rlm.events import Event
+from rlm.trace import index, summary
 from rlm.trace.reader import Trace, traces
 from rlm.view.model_prices import Prices, prices_of
 
-MOST = 300
+MOST = 500
 """Runs in the list."""
 _HEAD = 1 << 20
 """Bytes of a trace that are looked through for its first event."""
@@ -31,32 +32,23 @@ class Library:
         """A run by its whole id."""
         if run_id in self._others:
             return self._others[run_id]
-        return next((trace for trace in self._traces() if trace.run_id == run_id), None)
+        return next((t for t in traces(self._trace_dir) if t.run_id == run_id and t.path.is_file()), None)
 
     def listing(self) -> dict[str, Any]:
         """`runs`, the latest first, and how many more there are (`left_out`)."""
-        found = {trace.run_id: trace for trace in [*self._traces(), *self._others.values()]}
-        latest = [found[name] for name in sorted(found, reverse=True)]
-        return {"runs": [summary(trace) for trace in latest[:MOST]], "left_out": max(0, len(latest) - MOST)}
-
-    def _traces(self) -> list[Trace]:
-        return [trace for trace in traces(self._trace_dir) if trace.path.is_file()]
+        found = {each.run_id: each.to_dict() for each in index.listing(self._trace_dir)}
+        found.update({name: about(trace) for name, trace in self._others.items() if name not in found})
+        latest = [_short(found[name]) for name in sorted(found, reverse=True)]
+        return {"runs": latest[:MOST], "left_out": max(0, len(latest) - MOST)}
 
 
-def summary(trace: Trace) -> dict[str, Any]:
-    """What the list says of a run. `status` is `running`, `killed` (it has no end), or its stop reason."""
-    started, result, goes_on = first(trace), trace.result(), trace.goes_on()
-    status = "running" if goes_on else result.get("stop_reason") if result else "killed"
-    kept = {name: result.get(name) for name in ("turns", "cost", "seconds", "usage")} if result else {}
-    return {
-        "run_id": trace.run_id,
-        "status": status,
-        "question": str(started.get("question", ""))[:_QUESTION],
-        "model": started.get("model"),
-        "sub_model": started.get("sub_model"),
-        "started": started.get("ts"),
-        **kept,
-    }
+def about(trace: Trace) -> dict[str, Any]:
+    """What the list says of a run (see `rlm.trace.summary`)."""
+    return _short(summary.read(trace.folder).now(trace.folder.parent).to_dict())
+
+
+def _short(run: dict[str, Any]) -> dict[str, Any]:
+    return {**run, "question": run["question"][:_QUESTION]}
 
 
 def prices(trace: Trace) -> Prices:

@@ -19,6 +19,7 @@ SCRIPTS = (
     "tree.js",
     "timeline.js",
     "parts.js",
+    "answers.js",
     "overview.js",
     "turn.js",
     "batch.js",

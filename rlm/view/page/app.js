@@ -7,7 +7,7 @@
   const LOOK_AGAIN = 4000; // milliseconds; a run that was over may have been taken up again
   const main = document.getElementById("main");
 
-  const app = RLM.app = { run: null, selected: null, following: false };
+  const app = (RLM.app = { run: null, selected: null, following: false });
   let stops = []; // what ends the streams of what is shown
   let redraw = () => {};
   let timer = null;
@@ -17,7 +17,10 @@
   const left = h("div.left");
   const found = { query: "", hits: [], at: -1, more: false, signal: {} };
   const header = RLM.header(document.getElementById("top"), {
-    live: RLM.source.live, onSearch: (query) => search(query), onStep: (step) => stepTo(step), onFollow: () => follow(!app.following),
+    live: RLM.source.live,
+    onSearch: (query) => search(query),
+    onStep: (step) => stepTo(step),
+    onFollow: () => follow(!app.following),
   });
 
   // --- runs
@@ -31,21 +34,23 @@
 
   function listen(run) {
     run.over = false;
-    stops.push(RLM.source.listen(run, {
-      onEvents: (events) => {
-        for (const event of events) run.add(event);
-        soon();
-      },
-      onEnd: () => {
-        run.over = true;
-        run.ended();
-        soon();
-      },
-      onError: (message) => {
-        run.over = true;
-        main.prepend(h("div.banner.bad", {}, message));
-      },
-    }));
+    stops.push(
+      RLM.source.listen(run, {
+        onEvents: (events) => {
+          for (const event of events) run.add(event);
+          soon();
+        },
+        onEnd: () => {
+          run.over = true;
+          run.ended();
+          soon();
+        },
+        onError: (message) => {
+          run.over = true;
+          main.prepend(h("div.banner.bad", {}, message));
+        },
+      }),
+    );
   }
 
   function soon() {
@@ -176,14 +181,19 @@
   async function find() {
     const { signal, query } = found;
     let drawn = 0;
-    found.more = await RLM.search(app.run, query, (hits) => {
-      if (signal.stop) return;
-      found.hits.push(...hits);
-      if (performance.now() - drawn > 200) {
-        drawn = performance.now();
-        drawFound();
-      }
-    }, signal);
+    found.more = await RLM.search(
+      app.run,
+      query,
+      (hits) => {
+        if (signal.stop) return;
+        found.hits.push(...hits);
+        if (performance.now() - drawn > 200) {
+          drawn = performance.now();
+          drawFound();
+        }
+      },
+      signal,
+    );
     if (signal.stop) return;
     drawFound();
     RLM.mark(query, detail, null);
@@ -231,7 +241,14 @@
   // --- keys
 
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog") || event.target.closest("input")) return;
+    if (
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey ||
+      document.querySelector("dialog") ||
+      event.target.closest("input")
+    )
+      return;
     if (event.key === "?") {
       RLM.help();
       event.preventDefault();
@@ -240,7 +257,12 @@
     const inTree = document.activeElement === tree.box || document.activeElement === document.body;
     if (["PageUp", "PageDown", "Home", "End"].includes(event.key) && !inTree) return;
     if (event.key === "Enter" && event.target.closest("button, a, summary, tr")) return;
-    const own = { "/": () => header.input.focus(), f: () => follow(!app.following), n: () => stepTo(1), N: () => stepTo(-1) };
+    const own = {
+      "/": () => header.input.focus(),
+      f: () => follow(!app.following),
+      n: () => stepTo(1),
+      N: () => stepTo(-1),
+    };
     if (event.key === "Escape" && found.query) {
       header.input.value = "";
       search("");

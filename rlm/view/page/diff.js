@@ -10,7 +10,8 @@
     let start = 0;
     while (start < a.length && start < b.length && a[start] === b[start]) start += 1;
     let end = 0;
-    while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end += 1;
+    while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end])
+      end += 1;
     const middle = shortest(a.slice(start, a.length - end), b.slice(start, b.length - end), most);
     if (!middle) return null;
     const same = (items) => items.map((item) => ["same", item]);
@@ -55,8 +56,10 @@
 
   // An element that shows the change from `before` to `after`.
   RLM.diff = (before, after) => {
-    const lines = RLM.edits(split(before), split(after)) ||
-      [...split(before).map((line) => ["gone", line]), ...split(after).map((line) => ["new", line])];
+    const lines = RLM.edits(split(before), split(after)) || [
+      ...split(before).map((line) => ["gone", line]),
+      ...split(after).map((line) => ["new", line]),
+    ];
     const box = RLM.h("div.diff", { role: "group", "aria-label": "changes" });
     const rows = withContext(lines);
     for (let at = 0; at < rows.length;) {
@@ -77,7 +80,8 @@
 
   const split = (text) => (text ? text.split("\n") : []);
   const SIGNS = { same: " ", gone: "−", new: "+" };
-  const row = (kind, ...content) => RLM.h(`div.${kind}`, {}, RLM.h("span.sign", {}, SIGNS[kind]), RLM.h("span.line", {}, content));
+  const row = (kind, ...content) =>
+    RLM.h(`div.${kind}`, {}, RLM.h("span.sign", {}, SIGNS[kind]), RLM.h("span.line", {}, content));
 
   const wordsOf = (line) => line.split(/(\s+|\b)/).filter(Boolean);
 
@@ -91,10 +95,14 @@
   function changed(gone, fresh) {
     const words = gone.map((line, n) => (n < fresh.length ? RLM.edits(wordsOf(line), wordsOf(fresh[n]), 200) : null));
     const alike = (n) => words[n]?.some(([kind, word]) => kind === "same" && word.trim());
-    const side = (n, kind) => joined(words[n].filter(([each]) => each === "same" || each === kind))
-      .map(([each, word]) => (each === "same" ? word : RLM.h("mark", {}, word)));
-    return [...gone.map((line, n) => row("gone", alike(n) ? side(n, "gone") : line)),
-      ...fresh.map((line, n) => row("new", alike(n) ? side(n, "new") : line))];
+    const side = (n, kind) =>
+      joined(words[n].filter(([each]) => each === "same" || each === kind)).map(([each, word]) =>
+        each === "same" ? word : RLM.h("mark", {}, word),
+      );
+    return [
+      ...gone.map((line, n) => row("gone", alike(n) ? side(n, "gone") : line)),
+      ...fresh.map((line, n) => row("new", alike(n) ? side(n, "new") : line)),
+    ];
   }
 
   function joined(words) {

@@ -58,21 +58,26 @@ var RLM = {};
   const open = new Map();
   RLM.fold = (key, title, build, { isOpen = false, aside = null } = {}) => {
     const body = RLM.h("div.fold-body");
-    const details = RLM.h("details.fold", { open: open.has(key) ? open.get(key) : isOpen },
-      RLM.h("summary", {}, RLM.icon("chevron"), RLM.h("span.fold-title", {}, title), aside && RLM.h("span.aside", {}, aside)),
-      body);
     const fill = () => {
-      if (details.open && !body.childNodes.length) RLM.append(body, [build()]);
+      if (!body.childNodes.length) RLM.append(body, [build()]);
     };
+    const head = RLM.h(
+      "summary",
+      { onclick: fill },
+      RLM.icon("chevron"),
+      RLM.h("span.fold-title", {}, title),
+      aside && RLM.h("span.aside", {}, aside),
+    );
+    const details = RLM.h("details.fold", { open: open.has(key) ? open.get(key) : isOpen }, head, body);
     details.addEventListener("toggle", () => {
       open.set(key, details.open);
-      fill();
+      if (details.open) fill();
     });
     details.reveal = () => {
       details.open = true;
       fill();
     };
-    fill();
+    if (details.open) fill();
     return details;
   };
 })();

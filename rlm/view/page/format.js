@@ -5,7 +5,9 @@
   // Control characters (not tab and newline), what turns the direction of writing, and lone surrogates.
   const UNSAFE = new RegExp(
     "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e\\u200f\\u202a-\\u202e\\u2060-\\u2069" +
-    "\\u2028\\u2029\\ufeff]|[\\ud800-\\udbff](?![\\udc00-\\udfff])|(?<![\\ud800-\\udbff])[\\udc00-\\udfff]", "g");
+      "\\u2028\\u2029\\ufeff]|[\\ud800-\\udbff](?![\\udc00-\\udfff])|(?<![\\ud800-\\udbff])[\\udc00-\\udfff]",
+    "g",
+  );
 
   const escaped = (character) => {
     const code = character.charCodeAt(0);

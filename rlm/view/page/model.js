@@ -1,4 +1,5 @@
-// From events to a tree: a run, its turns, their batches, the calls of these, and below a call its tools or a child's turns.
+// From events to a tree: a run, its turns, their batches, the calls of these, and below a call its tools or a child's
+// turns.
 "use strict";
 
 (() => {
@@ -52,19 +53,32 @@
 
     rollout(name, node) {
       if (!this.rollouts.has(name)) {
-        this.rollouts.set(name, { name, node: node || this.root, turn: null, sent: [], answers: [], batches: [], compactions: [] });
+        this.rollouts.set(name, {
+          name,
+          node: node || this.root,
+          turn: null,
+          sent: [],
+          answers: [],
+          batches: [],
+          compactions: [],
+        });
       }
       return this.rollouts.get(name);
     }
 
     ended() {
       this.goesOn = false;
-      for (const node of this.nodes.values()) if (node.status === "running") node.status = node === this.root ? "killed" : "unfinished";
+      for (const node of this.nodes.values())
+        if (node.status === "running") node.status = node === this.root ? "killed" : "unfinished";
       touch(this.root);
     }
 
     price(model, event) {
-      const [input, output, cached] = [event.input_tokens || 0, event.output_tokens || 0, event.cached_input_tokens || 0];
+      const [input, output, cached] = [
+        event.input_tokens || 0,
+        event.output_tokens || 0,
+        event.cached_input_tokens || 0,
+      ];
       if (!input && !output) return 0;
       const price = this.prices[model];
       return price ? (input - cached) * price[0] + output * price[1] + cached * price[2] : null;
@@ -91,7 +105,16 @@
   function turnOf(run, rollout, number) {
     const node = run.node(`${rollout.name}/t${number}`, "turn", rollout.node);
     if (!node.requests) {
-      Object.assign(node, { number, rollout, requests: [], cells: [], batches: [], answers: [], functions: [], incidents: [] });
+      Object.assign(node, {
+        number,
+        rollout,
+        requests: [],
+        cells: [],
+        batches: [],
+        answers: [],
+        functions: [],
+        incidents: [],
+      });
       if (rollout.turn?.status === "running") rollout.turn.status = "ok";
     }
     rollout.turn = node;
@@ -260,20 +283,24 @@
     "run.completed": (run, event) => {
       run.result = event.result;
       run.completed = event;
-      run.root.status = event.result.stop_reason === "answered" ? "ok" : event.result.stop_reason === "error" ? "failed" : "stopped";
+      run.root.status =
+        event.result.stop_reason === "answered" ? "ok" : event.result.stop_reason === "error" ? "failed" : "stopped";
       const last = run.rollouts.get("0").turn;
       if (last?.status === "running") last.status = "ok";
     },
   };
 
-  RLM.incident = (event) => ({
-    "run.resumed": () => `the run was taken up again: ${RLM.plural(event.turns || 0, "turn")} and ${RLM.plural(event.calls || 0, "call")} of the record`,
-    "kernel.died": () => `the kernel died (${event.reason}): ${event.detail}`,
-    "kernel.restarted": () => `a fresh kernel after ${RLM.duration(event.seconds)}${event.sandbox_lost ? ", in a new sandbox" : ""}`,
-    "cell.diverged": () => `turn ${event.turn}: a cell that was executed again did something else than it had`,
-    notice: () => event.text,
-    "protocol.error": () => `the sandbox broke the protocol: ${event.detail}`,
-  })[event.type]();
+  RLM.incident = (event) =>
+    ({
+      "run.resumed": () =>
+        `the run was taken up again: ${RLM.plural(event.turns || 0, "turn")} and ${RLM.plural(event.calls || 0, "call")} of the record`,
+      "kernel.died": () => `the kernel died (${event.reason}): ${event.detail}`,
+      "kernel.restarted": () =>
+        `a fresh kernel after ${RLM.duration(event.seconds)}${event.sandbox_lost ? ", in a new sandbox" : ""}`,
+      "cell.diverged": () => `turn ${event.turn}: a cell that was executed again did something else than it had`,
+      notice: () => event.text,
+      "protocol.error": () => `the sandbox broke the protocol: ${event.detail}`,
+    })[event.type]();
 
   RLM.Run = Run;
 })();

@@ -9,24 +9,57 @@
     const rollout = run.rollouts.get("0");
     return [
       { key: "head", stamp: root.version, build: () => head(run) },
-      run.result?.error && { key: "error", stamp: run.result, build: () => h("div.banner.bad", {}, `${run.result.error.type}: ${run.result.error.message}`) },
-      { key: "answer", stamp: `${rollout.answers.length}:${Boolean(run.result)}`, build: () => RLM.answers(rollout, run.result && { event: run.completed, path: ["result", "answer"], ready: run.result.ready }, pick) },
+      run.result?.error && {
+        key: "error",
+        stamp: run.result,
+        build: () => h("div.banner.bad", {}, `${run.result.error.type}: ${run.result.error.message}`),
+      },
+      {
+        key: "answer",
+        stamp: `${rollout.answers.length}:${Boolean(run.result)}`,
+        build: () =>
+          RLM.answers(
+            rollout,
+            run.result && { event: run.completed, path: ["result", "answer"], ready: run.result.ready },
+            pick,
+          ),
+      },
       turnsPart(rollout, pick),
-      run.incidents.length > 0 && { key: "incidents", stamp: run.incidents.length, build: () => RLM.card("Notices", incidents(run.incidents, pick)) },
+      run.incidents.length > 0 && {
+        key: "incidents",
+        stamp: run.incidents.length,
+        build: () => RLM.card("Notices", incidents(run.incidents, pick)),
+      },
       run.started && { key: "about", stamp: `${run.hashes?.size}:${Boolean(run.tools)}`, build: () => about(run) },
     ];
   };
 
   RLM.childView = (call, pick) => [
     { key: "head", stamp: call.version, build: () => childHead(call, pick) },
-    call.childRollout && { key: "query", stamp: 0, build: () => RLM.card("Query", RLM.textBlock(RLM.ref(call.query, "query"), { name: "query" })) },
-    call.event && (call.event.error || call.event.data !== undefined || !call.childRollout.answers.length) &&
-      { key: "reply", stamp: call.version, build: () => RLM.callReply(call) },
-    { key: "answer", stamp: `${call.childRollout.answers.length}:${Boolean(call.childRollout.end)}`, build: () => (call.childRollout.answers.length ? RLM.answers(call.childRollout, null, pick) : null) },
+    call.childRollout && {
+      key: "query",
+      stamp: 0,
+      build: () => RLM.card("Query", RLM.textBlock(RLM.ref(call.query, "query"), { name: "query" })),
+    },
+    call.event &&
+      (call.event.error || call.event.data !== undefined || !call.childRollout.answers.length) && {
+        key: "reply",
+        stamp: call.version,
+        build: () => RLM.callReply(call),
+      },
+    {
+      key: "answer",
+      stamp: `${call.childRollout.answers.length}:${Boolean(call.childRollout.end)}`,
+      build: () => (call.childRollout.answers.length ? RLM.answers(call.childRollout, null, pick) : null),
+    },
     turnsPart(call.childRollout, pick),
   ];
 
-  const turnsPart = (rollout, pick) => ({ key: "turns", stamp: rollout.node.version, build: () => RLM.card("Turns", turnTable(rollout, pick)) });
+  const turnsPart = (rollout, pick) => ({
+    key: "turns",
+    stamp: rollout.node.version,
+    build: () => RLM.card("Turns", turnTable(rollout, pick)),
+  });
 
   function head(run) {
     const { root, result, started } = run;
@@ -35,17 +68,42 @@
     const usage = rootAndSub(run);
     const cost = result ? result.cost : root.total.cost;
     const last = run.events.at(-1)?.ts;
-    return h("section.card.head", {},
-      h("div.question", {}, started ? RLM.textBlock(RLM.ref(started, "question"), { first: 1200, name: "question" }) : "starting …"),
+    return h(
+      "section.card.head",
+      {},
+      h(
+        "div.question",
+        {},
+        started ? RLM.textBlock(RLM.ref(started, "question"), { first: 1200, name: "question" }) : "starting …",
+      ),
       RLM.figures(
         RLM.figure("Status", RLM.pill(RLM.statusOf(run))),
-        RLM.figure("Turns", RLM.number(root.children.filter((node) => node.kind === "turn").length), started && `of ${started.limits?.max_turns ?? run.rollouts.get("0").turn?.started?.max_turns ?? "–"}`),
-        RLM.figure("Sub-calls", RLM.number(calls), batches.length ? `in ${RLM.plural(batches.length, "batch", "batches")}` : null),
+        RLM.figure(
+          "Turns",
+          RLM.number(root.children.filter((node) => node.kind === "turn").length),
+          started && `of ${started.limits?.max_turns ?? run.rollouts.get("0").turn?.started?.max_turns ?? "–"}`,
+        ),
+        RLM.figure(
+          "Sub-calls",
+          RLM.number(calls),
+          batches.length ? `in ${RLM.plural(batches.length, "batch", "batches")}` : null,
+        ),
         RLM.figure("Root tokens", RLM.count(usage.root.input + usage.root.output), RLM.tokens(usage.root)),
         RLM.figure("Sub tokens", RLM.count(usage.sub.input + usage.sub.output), RLM.tokens(usage.sub)),
         RLM.figure("Cost", RLM.money(cost), cost === null ? "no price is known" : !result ? "so far" : null),
-        run.read && RLM.figure("Input read", RLM.bytes(run.read.bytes), started && `of ${RLM.bytes((started.inputs || []).reduce((sum, input) => sum + (input.bytes || 0), 0))}`),
-        RLM.figure("Time", RLM.duration(result ? result.seconds : started && last ? last - started.ts : null), started && RLM.when(started.ts))));
+        run.read &&
+          RLM.figure(
+            "Input read",
+            RLM.bytes(run.read.bytes),
+            started && `of ${RLM.bytes((started.inputs || []).reduce((sum, input) => sum + (input.bytes || 0), 0))}`,
+          ),
+        RLM.figure(
+          "Time",
+          RLM.duration(result ? result.seconds : started && last ? last - started.ts : null),
+          started && RLM.when(started.ts),
+        ),
+      ),
+    );
   }
 
   // The root's own requests, and all below; from the result once there is one, which is exact.
@@ -66,14 +124,23 @@
 
   function childHead(call, pick) {
     const { end } = call.childRollout;
-    return h("section.card.head", {}, RLM.crumbs(call, pick),
+    return h(
+      "section.card.head",
+      {},
+      RLM.crumbs(call, pick),
       RLM.figures(
         RLM.figure("Status", RLM.pill(end ? end.stop_reason : call.status)),
-        RLM.figure("Turns", RLM.number(call.children.filter((node) => node.kind === "turn").length), `of ${call.query?.max_turns ?? "–"}`),
+        RLM.figure(
+          "Turns",
+          RLM.number(call.children.filter((node) => node.kind === "turn").length),
+          `of ${call.query?.max_turns ?? "–"}`,
+        ),
         RLM.figure("Model", call.query?.model ?? "–"),
         RLM.figure("Tokens", RLM.count(call.total.input + call.total.output), RLM.tokens(call.total)),
         RLM.figure("Cost", RLM.money(call.total.cost)),
-        RLM.figure("Time", RLM.duration(end?.seconds))));
+        RLM.figure("Time", RLM.duration(end?.seconds)),
+      ),
+    );
   }
 
   function turnTable(rollout, pick) {
@@ -90,18 +157,42 @@
       const [first, second] = [width(model), width(cell)];
       first.className = "by-model";
       second.className = "by-cell";
-      return h("tr.pick", { tabindex: "0", onclick: () => pick(node), onkeydown: (event) => event.key === "Enter" && pick(node) },
+      return h(
+        "tr.pick",
+        { tabindex: "0", onclick: () => pick(node), onkeydown: (event) => event.key === "Enter" && pick(node) },
         h("td", {}, h(`span.dot.${node.status}`), RLM.title(node)),
         h("td.wide", {}, RLM.hint(node)),
-        h("td.split", { title: `model ${RLM.duration(model)}, cell ${RLM.duration(cell)}` }, h("span.split-bar", {}, first, second)),
+        h(
+          "td.split",
+          { title: `model ${RLM.duration(model)}, cell ${RLM.duration(cell)}` },
+          h("span.split-bar", {}, first, second),
+        ),
         h("td.number", {}, RLM.duration(model + cell)),
         h("td.number", {}, calls(node) || ""),
         h("td.number", {}, RLM.count(node.total.input + node.total.output)),
-        h("td.number", {}, RLM.money(node.total.cost)));
+        h("td.number", {}, RLM.money(node.total.cost)),
+      );
     };
-    return h("div.scroll-x", {}, h("table.turns", {},
-      h("thead", {}, h("tr", {}, ["", "", "model / cell", "time", "calls", "tokens", "cost"].map((name, n) => h(n > 2 ? "th.number" : "th", {}, name)))),
-      h("tbody", {}, nodes.map(row))));
+    return h(
+      "div.scroll-x",
+      {},
+      h(
+        "table.turns",
+        {},
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            ["", "", "model / cell", "time", "calls", "tokens", "cost"].map((name, n) =>
+              h(n > 2 ? "th.number" : "th", {}, name),
+            ),
+          ),
+        ),
+        h("tbody", {}, nodes.map(row)),
+      ),
+    );
   }
 
   const calls = (node) => (node.batches || []).reduce((sum, batch) => sum + batch.size, 0);
@@ -113,54 +204,55 @@
   }
 
   function incidents(events, pick) {
-    return h("ul.incidents", {}, events.map((event) => h("li", {}, h("span.hint", {}, RLM.when(event.ts).slice(11)), " ",
-      event._node && event._node.kind === "turn" && [RLM.button(RLM.title(event._node), () => pick(event._node), { class: "link" }), " "],
-      RLM.oneLine(RLM.incident(event), 1000))));
+    return h(
+      "ul.incidents",
+      {},
+      events.map((event) =>
+        h(
+          "li",
+          {},
+          h("span.hint", {}, RLM.when(event.ts).slice(11)),
+          " ",
+          event._node &&
+            event._node.kind === "turn" && [
+              RLM.button(RLM.title(event._node), () => pick(event._node), { class: "link" }),
+              " ",
+            ],
+          RLM.oneLine(RLM.incident(event), 1000),
+        ),
+      ),
+    );
   }
 
   function about(run) {
     const { started, tools } = run;
-    const inputs = (started.inputs || []).map((input) => [input.name, input.kind, RLM.bytes(input.bytes), input.files ?? "", h("code.hash", {}, (run.hashes?.get(input.name) || "").slice(0, 16))]);
-    return RLM.card("About this run",
-      RLM.pairs({ run: run.id, models: (started.models || [started.model, started.sub_model]).join(" → "), sandbox: run.rollouts.get("0").kernel?.sandbox || started.sandbox, depth: started.depth }),
+    const inputs = (started.inputs || []).map((input) => [
+      input.name,
+      input.kind,
+      RLM.bytes(input.bytes),
+      input.files ?? "",
+      h("code.hash", {}, (run.hashes?.get(input.name) || "").slice(0, 16)),
+    ]);
+    return RLM.card(
+      "About this run",
+      RLM.pairs({
+        run: run.id,
+        models: (started.models || [started.model, started.sub_model]).join(" → "),
+        sandbox: run.rollouts.get("0").kernel?.sandbox || started.sandbox,
+        depth: started.depth,
+      }),
       inputs.length > 0 && RLM.titled("Input", RLM.table(["name", "kind", "size", "files", "sha256"], inputs)),
-      RLM.fold("settings", "Settings and limits", () => h("div", {}, RLM.pairs({ ...started.limits, ...started.settings }))),
-      started.sub_system && RLM.fold("sub-system", "System prompt of sub-LLMs", () => RLM.textBlock(RLM.ref(tools || started, tools ? "system" : "sub_system"))),
-      tools && RLM.fold("tools", `Tools of sub-LLMs (${tools.tools.length})`, () => RLM.textBlock(RLM.plainRef(JSON.stringify(tools.tools, null, 2)))));
+      RLM.fold("settings", "Settings and limits", () =>
+        h("div", {}, RLM.pairs({ ...started.limits, ...started.settings })),
+      ),
+      started.sub_system &&
+        RLM.fold("sub-system", "System prompt of sub-LLMs", () =>
+          RLM.textBlock(RLM.ref(tools || started, tools ? "system" : "sub_system")),
+        ),
+      tools &&
+        RLM.fold("tools", `Tools of sub-LLMs (${tools.tools.length})`, () =>
+          RLM.textBlock(RLM.plainRef(JSON.stringify(tools.tools, null, 2))),
+        ),
+    );
   }
-
-  // --- the answer as it changed
-
-  RLM.answers = (rollout, final, pick) => {
-    const versions = rollout.answers;
-    const body = h("div");
-    const text = final && RLM.ref(final.event, ...final.path);
-    if (text?.text || text?.digest) body.append(RLM.textBlock(text, { first: 8000, name: "answer" }));
-    else if (versions.length) body.append(RLM.textBlock(RLM.ref(versions.at(-1).event, "content"), { first: 8000, name: "answer" }));
-    else body.append(h("div.empty", {}, "none yet"));
-    if (versions.length > 1) {
-      body.append(RLM.fold(`drafts:${rollout.name}`, `How it changed: ${RLM.plural(versions.length, "version")}`, () =>
-        h("div", {}, versions.map((version) => RLM.answerChange(version, pick)))));
-    }
-    const over = final || rollout.end;
-    const title = !over ? "Answer so far" : over.ready ? "Answer" : "Answer (best draft)";
-    return h("section.card.answer", {}, h("h2", {}, title), body);
-  };
-
-  const LARGEST = 200000; // characters of a text that is compared
-
-  RLM.answerChange = ({ event, turn, before }, pick) => {
-    const ready = event.ready && h("span.pill.answered", {}, "ready");
-    const box = h("div.change", {}, h("div.change-head", {}, `version ${event.version} `, turn && [" in ", RLM.button(RLM.title(turn), () => pick(turn), { class: "link" })], ready));
-    const whole = async (each) => {
-      if (!each) return "";
-      const ref = RLM.ref(each, "content");
-      return ref.digest ? RLM.loadBlob(ref) : ref.text || "";
-    };
-    const show = (old, fresh) => box.append(old.length + fresh.length > LARGEST
-      ? h("div.gap", {}, `${RLM.number(old.length)} → ${RLM.number(fresh.length)} characters, too long to compare`) : RLM.diff(old, fresh));
-    if (event.blobs || before?.blobs) Promise.all([whole(before), whole(event)]).then(([old, fresh]) => show(old, fresh));
-    else show(before?.content || "", event.content || "");
-    return box;
-  };
 })();

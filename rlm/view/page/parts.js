@@ -8,14 +8,22 @@
 
   RLM.titled = (title, ...children) => h("div.titled", {}, h("h3", {}, title), children);
 
-  RLM.pill = (status, label = status) => h(`span.pill.${String(status).replace(/\W/g, "")}`, {}, String(label).replaceAll("_", " "));
+  RLM.pill = (status, label = status) =>
+    h(`span.pill.${String(status).replace(/\W/g, "")}`, {}, String(label).replaceAll("_", " "));
 
   RLM.statusOf = (run) => {
     if (run.result) return run.result.stop_reason;
     return run.goesOn ? "running" : "killed";
   };
 
-  RLM.figure = (name, value, note) => h("div.figure", {}, h("div.figure-name", {}, name), h("div.figure-value", {}, value), note && h("div.figure-note", {}, note));
+  RLM.figure = (name, value, note) =>
+    h(
+      "div.figure",
+      {},
+      h("div.figure-name", {}, name),
+      h("div.figure-value", {}, value),
+      note && h("div.figure-note", {}, note),
+    );
 
   RLM.figures = (...figures) => h("div.figures-row", {}, figures);
 
@@ -24,17 +32,55 @@
     return `${about}${RLM.count(usage.input ?? usage.input_tokens)} in · ${about}${RLM.count(usage.output ?? usage.output_tokens)} out`;
   };
 
-  RLM.table = (head, rows) => h("table", {}, head && h("thead", {}, h("tr", {}, head.map((cell) => h("th", {}, cell)))),
-    h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell) => (cell instanceof Element && cell.tagName === "TD" ? cell : h("td", {}, cell)))))));
+  RLM.table = (head, rows) =>
+    h(
+      "table",
+      {},
+      head &&
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            head.map((cell) => h("th", {}, cell)),
+          ),
+        ),
+      h(
+        "tbody",
+        {},
+        rows.map((cells) =>
+          h(
+            "tr",
+            {},
+            cells.map((cell) => (cell instanceof Element && cell.tagName === "TD" ? cell : h("td", {}, cell))),
+          ),
+        ),
+      ),
+    );
 
-  RLM.pairs = (object) => RLM.table(null, Object.entries(object).map(([name, value]) =>
-    [h("td.name", {}, name), typeof value === "string" || typeof value === "number" ? String(value) : JSON.stringify(value)]));
+  RLM.pairs = (object) =>
+    RLM.table(
+      null,
+      Object.entries(object).map(([name, value]) => [
+        h("td.name", {}, name),
+        typeof value === "string" || typeof value === "number" ? String(value) : JSON.stringify(value),
+      ]),
+    );
 
   RLM.crumbs = (node, onPick) => {
     const way = [];
     for (let each = node; each; each = each.parent) way.unshift(each);
-    return h("nav.crumbs", { "aria-label": "where it stands" }, way.map((each, n) => [n > 0 && h("span.sep", {}, "›"),
-      each === node ? h("b", {}, RLM.title(each)) : RLM.button(RLM.title(each), () => onPick(each), { class: "link" })]));
+    return h(
+      "nav.crumbs",
+      { "aria-label": "where it stands" },
+      way.map((each, n) => [
+        n > 0 && h("span.sep", {}, "›"),
+        each === node
+          ? h("b", {}, RLM.title(each))
+          : RLM.button(RLM.title(each), () => onPick(each), { class: "link" }),
+      ]),
+    );
   };
 
   // --- messages: { message, event, path }, or with `text` in place of an event
@@ -42,17 +88,37 @@
   RLM.messages = (entries, { kept = 0, name = "messages" } = {}) => {
     const old = entries.slice(0, kept);
     const key = `${name}:${entries.at(-1)?.event?._n}`;
-    return h("div.messages", {},
-      old.length > 0 && RLM.fold(`${key}:old`, `${RLM.plural(old.length, "message")} as in the request before`, () => h("div.messages", {}, old.map(message))),
-      entries.slice(kept).map(message));
+    return h(
+      "div.messages",
+      {},
+      old.length > 0 &&
+        RLM.fold(`${key}:old`, `${RLM.plural(old.length, "message")} as in the request before`, () =>
+          h("div.messages", {}, old.map(message)),
+        ),
+      entries.slice(kept).map(message),
+    );
   };
 
   function message(entry) {
     const { role, content, tool_calls: calls, tool_call_id: id } = entry.message;
-    return h("div.message", { "data-role": role },
+    return h(
+      "div.message",
+      { "data-role": role },
       h("div.message-role", {}, role, id && h("span.hint", {}, ` answers ${id}`)),
-      h("div.message-body", {}, parts(entry, content), (calls || []).map((call) => h("div.tool-call", {},
-        h("span.hint", {}, `calls ${call.id}: `), h("code", {}, `${call.function?.name}(${call.function?.arguments})`)))));
+      h(
+        "div.message-body",
+        {},
+        parts(entry, content),
+        (calls || []).map((call) =>
+          h(
+            "div.tool-call",
+            {},
+            h("span.hint", {}, `calls ${call.id}: `),
+            h("code", {}, `${call.function?.name}(${call.function?.arguments})`),
+          ),
+        ),
+      ),
+    );
   }
 
   function parts(entry, content) {
@@ -62,7 +128,12 @@
     return content.map((part, n) => (part.type === "text" ? RLM.textBlock(ref("content", n, "text")) : image(part)));
   }
 
-  const image = (part) => h("div.image", {}, `[${part.mime || part.type}, ${RLM.plural(part.characters || 0, "character")} of base64, not kept]`);
+  const image = (part) =>
+    h(
+      "div.image",
+      {},
+      `[${part.mime || part.type}, ${RLM.plural(part.characters || 0, "character")} of base64, not kept]`,
+    );
 
   // What was sent for a sub-call: its conversation if it had one, else the system prompt and the prompt.
   RLM.sentBy = (call) => {
@@ -84,20 +155,43 @@
 
   function systemOf(call, own) {
     const message = (text) => ({ role: "system", content: text });
-    if (own && "system" in own) return own.system ? { message: message(own.system), event: null, ref: RLM.ref(call.event, "prompt", "system") } : null;
+    if (own && "system" in own)
+      return own.system
+        ? { message: message(own.system), event: null, ref: RLM.ref(call.event, "prompt", "system") }
+        : null;
     const { run } = call.batch;
     const batch = call.batch.started;
     const withTools = batch?.tools && (!own || own.tools !== false);
-    const [event, name] = batch && "system" in batch ? [batch, "system"] : withTools && run.tools ? [run.tools, "system"] : [run.started, "sub_system"];
+    const [event, name] =
+      batch && "system" in batch
+        ? [batch, "system"]
+        : withTools && run.tools
+          ? [run.tools, "system"]
+          : [run.started, "sub_system"];
     return event?.[name] ? { message: message(event[name]), event: null, ref: RLM.ref(event, name) } : null;
   }
 
-  RLM.callMessages = (entries) => h("div.messages", {}, entries.map((entry) => {
-    if (entry.images) return h("div.message", {}, h("div.message-role", {}, "images"), h("div.message-body", {}, entry.images.map(image)));
-    if (!entry.ref) return message(entry);
-    return h("div.message", { "data-role": entry.message.role }, h("div.message-role", {}, entry.message.role),
-      h("div.message-body", {}, RLM.textBlock(entry.ref, { name: `${entry.message.role} message` })));
-  }));
+  RLM.callMessages = (entries) =>
+    h(
+      "div.messages",
+      {},
+      entries.map((entry) => {
+        if (entry.images)
+          return h(
+            "div.message",
+            {},
+            h("div.message-role", {}, "images"),
+            h("div.message-body", {}, entry.images.map(image)),
+          );
+        if (!entry.ref) return message(entry);
+        return h(
+          "div.message",
+          { "data-role": entry.message.role },
+          h("div.message-role", {}, entry.message.role),
+          h("div.message-body", {}, RLM.textBlock(entry.ref, { name: `${entry.message.role} message` })),
+        );
+      }),
+    );
 
   // --- a view: parts by key, each built anew only when its stamp has changed
 

@@ -2,17 +2,28 @@
 "use strict";
 
 (() => {
-  const TOKEN = new RegExp([
-    "(?<comment>#[^\\n]*)",
-    "(?<string>[rbfuRBFU]{0,2}(?:\"\"\"[\\s\\S]*?(?:\"\"\"|$)|'''[\\s\\S]*?(?:'''|$)|\"(?:\\\\.|[^\"\\\\\\n])*\"?|'(?:\\\\.|[^'\\\\\\n])*'?))",
-    "(?<number>\\b\\d[\\w.]*)",
-    "(?<word>[A-Za-z_]\\w*)",
-  ].join("|"), "g");
+  const TOKEN = new RegExp(
+    [
+      "(?<comment>#[^\\n]*)",
+      "(?<string>[rbfuRBFU]{0,2}(?:\"\"\"[\\s\\S]*?(?:\"\"\"|$)|'''[\\s\\S]*?(?:'''|$)|\"(?:\\\\.|[^\"\\\\\\n])*\"?|'(?:\\\\.|[^'\\\\\\n])*'?))",
+      "(?<number>\\b\\d[\\w.]*)",
+      "(?<word>[A-Za-z_]\\w*)",
+    ].join("|"),
+    "g",
+  );
 
-  const KEYWORDS = new Set(("False None True and as assert async await break class continue def del elif else except finally for " +
-    "from global if import in is lambda nonlocal not or pass raise return try while with yield match case").split(" "));
-  const OURS = new Set(("context answer llm_query llm_batch llm_query_batched rlm_query rlm_batch rlm_query_batched history budget " +
-    "SHOW_VARS CallError").split(" "));
+  const KEYWORDS = new Set(
+    (
+      "False None True and as assert async await break class continue def del elif else except finally for " +
+      "from global if import in is lambda nonlocal not or pass raise return try while with yield match case"
+    ).split(" "),
+  );
+  const OURS = new Set(
+    (
+      "context answer llm_query llm_batch llm_query_batched rlm_query rlm_batch rlm_query_batched history budget " +
+      "SHOW_VARS CallError"
+    ).split(" "),
+  );
 
   RLM.python = (code) => {
     const nodes = [];

@@ -4,7 +4,20 @@
 (() => {
   const MOST = 500; // places
   const SLICE = 12; // milliseconds of work before the page may draw again
-  const LEFT_OUT = new Set(["type", "run_id", "key", "blobs", "rollout", "batch", "trace", "_n", "_node", "_run", "parent", "child"]);
+  const LEFT_OUT = new Set([
+    "type",
+    "run_id",
+    "key",
+    "blobs",
+    "rollout",
+    "batch",
+    "trace",
+    "_n",
+    "_node",
+    "_run",
+    "parent",
+    "child",
+  ]);
   // Said elsewhere already: the code is part of the reply, the reply comes back among the messages.
   const TOLD = { "root.completed": new Set(["code"]), "cell.started": new Set(["code"]) };
 
@@ -49,8 +62,9 @@
   }
 
   // What the page shows in another place, where it was sent or came back.
-  const isAgain = (event, path) => (event.type === "call.replied" && Boolean(event._node?.event?.messages)) ||
-     (event.type === "root.requested" && event.messages[path[1]]?.role === "assistant") ||
+  const isAgain = (event, path) =>
+    (event.type === "call.replied" && Boolean(event._node?.event?.messages)) ||
+    (event.type === "root.requested" && event.messages[path[1]]?.role === "assistant") ||
     (event.type === "call.completed" && path[0] === "prompt" && Boolean(event.messages || event.child));
 
   function* strings(value, path) {

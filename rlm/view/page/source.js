@@ -9,7 +9,12 @@
   function fromServer() {
     const get = async (path) => {
       const response = await fetch(path);
-      if (!response.ok) throw new Error(response.status === 403 ? "open the address that `rlm view` has printed" : `${path}: ${await response.text()}`);
+      if (!response.ok)
+        throw new Error(
+          response.status === 403
+            ? "open the address that `rlm view` has printed"
+            : `${path}: ${await response.text()}`,
+        );
       return response;
     };
     const at = (id) => `api/runs/${encodeURIComponent(id)}`;
@@ -35,7 +40,8 @@
           stream.close();
           onError(JSON.parse(message.data));
         });
-        stream.onerror = () => stream.readyState === EventSource.CLOSED && onError("the viewer's server does not answer");
+        stream.onerror = () =>
+          stream.readyState === EventSource.CLOSED && onError("the viewer's server does not answer");
         return () => stream.close();
       },
     };
@@ -57,7 +63,8 @@
         const pattern = RLM.pattern(query);
         for (const [digest, { text }] of Object.entries(data.blobs)) {
           const hits = [...text.matchAll(pattern)];
-          if (hits.length) found[digest] = { at: hits[0].index, count: hits.length, excerpt: RLM.around(text, hits[0].index, query) };
+          if (hits.length)
+            found[digest] = { at: hits[0].index, count: hits.length, excerpt: RLM.around(text, hits[0].index, query) };
         }
         return found;
       },

@@ -1,4 +1,4 @@
-// Long texts: the first part is shown, more on request, in pieces that the browser can skip while they are out of sight.
+// Long texts: the first part is shown, more on request, in pieces that the browser skips while they are out of sight.
 "use strict";
 
 (() => {
@@ -17,7 +17,13 @@
     for (const step of path) value = value?.[step];
     const digest = event.blobs?.[pointer] || null;
     const text = loaded.has(digest) ? loaded.get(digest).text : value;
-    return { key: RLM.keyOf(event, path), run: event._run?.id, text, digest: loaded.has(digest) ? null : digest, cut: loaded.get(digest)?.cut };
+    return {
+      key: RLM.keyOf(event, path),
+      run: event._run?.id,
+      text,
+      digest: loaded.has(digest) ? null : digest,
+      cut: loaded.get(digest)?.cut,
+    };
   };
 
   RLM.plainRef = (text) => ({ key: null, text, digest: null });
@@ -73,11 +79,23 @@
       parts.push(RLM.h("div.more", {}, "the beginning of a long text", load));
     } else if (upTo < text.length) {
       const left = text.length - upTo;
-      parts.push(RLM.h("div.more", {}, `${RLM.number(left)} more characters`,
-        left > 10 * FIRST && RLM.button("show more", show(upTo + 10 * FIRST)),
-        RLM.button("show all", show(text.length))));
+      parts.push(
+        RLM.h(
+          "div.more",
+          {},
+          `${RLM.number(left)} more characters`,
+          left > 10 * FIRST && RLM.button("show more", show(upTo + 10 * FIRST)),
+          RLM.button("show all", show(text.length)),
+        ),
+      );
     } else if (ref.cut) {
-      parts.push(RLM.h("div.more", {}, `cut here: ${RLM.number(text.length)} of ${RLM.number(ref.cut)} characters are in this file`));
+      parts.push(
+        RLM.h(
+          "div.more",
+          {},
+          `cut here: ${RLM.number(text.length)} of ${RLM.number(ref.cut)} characters are in this file`,
+        ),
+      );
     }
     return parts;
   }

@@ -20,15 +20,28 @@
     bars.sort((a, b) => a.begun - b.begun || a.call.index - b.call.index);
     const zero = Math.min(batch.at, ...bars.slice(0, 5000).map((bar) => bar.start), Infinity);
     // To the microsecond: a call that took the place of another one did not run beside it.
-    for (const bar of bars) for (const name of ["start", "begun", "end"]) bar[name] = Math.round((bar[name] - zero) * 1e6) / 1e6;
-    return { bars, seconds: Math.max(0.001, bars.reduce((most, bar) => Math.max(most, bar.end), 0)) };
+    for (const bar of bars)
+      for (const name of ["start", "begun", "end"]) bar[name] = Math.round((bar[name] - zero) * 1e6) / 1e6;
+    return {
+      bars,
+      seconds: Math.max(
+        0.001,
+        bars.reduce((most, bar) => Math.max(most, bar.end), 0),
+      ),
+    };
   };
 
   RLM.timeline = (batch, onPick) => {
     const { bars, seconds } = RLM.bars(batch);
     const height = rowHeight(bars.length);
-    const rows = RLM.h("canvas.timeline-rows", { role: "img", "aria-label": `${RLM.plural(bars.length, "call")} over ${RLM.duration(seconds)}` });
-    const strip = RLM.h("canvas.timeline-strip", { role: "img", "aria-label": `at most ${mostAtOnce(bars)} at the same time` });
+    const rows = RLM.h("canvas.timeline-rows", {
+      role: "img",
+      "aria-label": `${RLM.plural(bars.length, "call")} over ${RLM.duration(seconds)}`,
+    });
+    const strip = RLM.h("canvas.timeline-strip", {
+      role: "img",
+      "aria-label": `at most ${mostAtOnce(bars)} at the same time`,
+    });
     const space = RLM.h("div.timeline-space", {}, rows);
     const scroller = RLM.h("div.timeline-scroll", { onscroll: () => draw() }, space);
     const tip = RLM.h("div.timeline-tip", {}, hint(batch, bars));
@@ -36,7 +49,8 @@
     space.style.height = `${Math.max(1, bars.length * height)}px`;
     scroller.style.height = `${Math.min(TALLEST, Math.max(1, bars.length) * height)}px`;
 
-    const at = (event) => bars[Math.floor((event.clientY - scroller.getBoundingClientRect().top + scroller.scrollTop) / height)];
+    const at = (event) =>
+      bars[Math.floor((event.clientY - scroller.getBoundingClientRect().top + scroller.scrollTop) / height)];
     scroller.addEventListener("click", (event) => at(event) && onPick(at(event).call));
     scroller.addEventListener("mousemove", (event) => at(event) && tip.replaceChildren(told(at(event))));
     scroller.addEventListener("mouseleave", () => tip.replaceChildren(hint(batch, bars)));
@@ -127,7 +141,13 @@
     }
   }
 
-  const changes = (bars) => bars.flatMap((bar) => [[bar.begun, 1], [bar.end, -1]]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  const changes = (bars) =>
+    bars
+      .flatMap((bar) => [
+        [bar.begun, 1],
+        [bar.end, -1],
+      ])
+      .sort((a, b) => a[0] - b[0] || a[1] - b[1]);
 
   function mostAtOnce(bars) {
     let [running, most] = [0, 0];
@@ -147,15 +167,30 @@
   function hint(batch, bars) {
     const most = mostAtOnce(bars);
     const open = batch.size - bars.filter((bar) => bar.call.event).length;
-    const legend = ["ok", "failed", "cached", "cancelled", "running"].filter((status) => bars.some((bar) => bar.status === status));
-    return RLM.h("span.legend", {},
+    const legend = ["ok", "failed", "cached", "cancelled", "running"].filter((status) =>
+      bars.some((bar) => bar.status === status),
+    );
+    return RLM.h(
+      "span.legend",
+      {},
       legend.map((status) => RLM.h(`span.key.${status}`, {}, status)),
       bars.some((bar) => bar.begun - bar.start > 0.001) && RLM.h("span.key.waiting", {}, "waiting for a place"),
       most > 1 && RLM.h("span", {}, `at most ${RLM.number(most)} at once`),
-      open > 0 && RLM.h("span", {}, batch.status === "running" ? `${RLM.number(open)} under way` : `${RLM.number(open)} only counted`));
+      open > 0 &&
+        RLM.h(
+          "span",
+          {},
+          batch.status === "running" ? `${RLM.number(open)} under way` : `${RLM.number(open)} only counted`,
+        ),
+    );
   }
 
   const told = ({ call, start, begun, end, status }) =>
-    RLM.h("span", {}, `#${call.index} ${status}: `, begun - start > 0.001 && `waited ${RLM.duration(begun - start)}, `,
-      `took ${RLM.duration(end - begun)} — ${RLM.hint(call).slice(0, 90)}`);
+    RLM.h(
+      "span",
+      {},
+      `#${call.index} ${status}: `,
+      begun - start > 0.001 && `waited ${RLM.duration(begun - start)}, `,
+      `took ${RLM.duration(end - begun)} — ${RLM.hint(call).slice(0, 90)}`,
+    );
 })();

@@ -12,10 +12,17 @@
       this.open = new Map();
       this.selected = null;
       this.space = RLM.h("div.tree-space");
-      this.box = RLM.h("div.tree", {
-        role: "tree", tabindex: "0", "aria-label": "the run's calls",
-        onscroll: () => this.draw(), onclick: (event) => this.clicked(event),
-      }, this.space);
+      this.box = RLM.h(
+        "div.tree",
+        {
+          role: "tree",
+          tabindex: "0",
+          "aria-label": "the run's calls",
+          onscroll: () => this.draw(),
+          onclick: (event) => this.clicked(event),
+        },
+        this.space,
+      );
       new ResizeObserver(() => this.draw()).observe(this.box);
     }
 
@@ -52,14 +59,21 @@
 
     row({ node, level }, at) {
       const leads = node.children.length > 0;
-      const row = RLM.h(`div.row.${node.kind}.${node.status}`, {
-        id: `row-${at}`, role: "treeitem", "data-id": node.id, "aria-level": level,
-        "aria-expanded": leads ? String(this.isOpen(node)) : null, "aria-selected": String(node === this.selected),
-      },
+      const row = RLM.h(
+        `div.row.${node.kind}.${node.status}`,
+        {
+          id: `row-${at}`,
+          role: "treeitem",
+          "data-id": node.id,
+          "aria-level": level,
+          "aria-expanded": leads ? String(this.isOpen(node)) : null,
+          "aria-selected": String(node === this.selected),
+        },
         RLM.h("span.twist", {}, leads && RLM.icon("chevron")),
         RLM.icon(node.child ? "child" : node.kind),
         RLM.h("span.label", {}, RLM.h("b", {}, RLM.title(node)), " ", RLM.h("span.hint", {}, RLM.hint(node))),
-        RLM.h("span.figures", {}, figures(node)));
+        RLM.h("span.figures", {}, figures(node)),
+      );
       row.style.top = `${at * ROW}px`;
       row.style.paddingInlineStart = `${(level - 1) * 15 + 6}px`;
       return row;
@@ -103,11 +117,21 @@
       };
       const page = Math.max(1, Math.floor(this.box.clientHeight / ROW) - 2);
       const actions = {
-        j: () => go(at + 1), ArrowDown: () => go(at + 1), k: () => go(at - 1), ArrowUp: () => go(at - 1),
-        g: () => go(0), Home: () => go(0), G: () => go(this.rows.length - 1), End: () => go(this.rows.length - 1),
-        PageDown: () => go(at + page), PageUp: () => go(at - page),
-        Enter: () => this.toggle(node), l: () => this.deeper(node, go, at), ArrowRight: () => this.deeper(node, go, at),
-        h: () => this.higher(node), ArrowLeft: () => this.higher(node),
+        j: () => go(at + 1),
+        ArrowDown: () => go(at + 1),
+        k: () => go(at - 1),
+        ArrowUp: () => go(at - 1),
+        g: () => go(0),
+        Home: () => go(0),
+        G: () => go(this.rows.length - 1),
+        End: () => go(this.rows.length - 1),
+        PageDown: () => go(at + page),
+        PageUp: () => go(at - page),
+        Enter: () => this.toggle(node),
+        l: () => this.deeper(node, go, at),
+        ArrowRight: () => this.deeper(node, go, at),
+        h: () => this.higher(node),
+        ArrowLeft: () => this.higher(node),
       };
       if (!node || !Object.hasOwn(actions, name)) return false;
       actions[name]();
@@ -130,14 +154,21 @@
     const { input, output, cost } = node.total;
     if (!input && !output) return null;
     const price = cost === null ? "n/a" : cost > 0 ? RLM.money(cost) : "";
-    return [RLM.h("span.tokens", { title: `${RLM.number(input)} tokens in, ${RLM.number(output)} out` }, RLM.count(input + output)),
-      price && RLM.h("span.cost", { title: "cost" }, price)];
+    return [
+      RLM.h(
+        "span.tokens",
+        { title: `${RLM.number(input)} tokens in, ${RLM.number(output)} out` },
+        RLM.count(input + output),
+      ),
+      price && RLM.h("span.cost", { title: "cost" }, price),
+    ];
   }
 
   const TITLES = {
     run: () => "Root",
     turn: (node) => `Turn ${node.number}`,
-    batch: (node) => (node.started?.kind === "recursive" ? RLM.plural(node.size, "child", "children") : RLM.plural(node.size, "call")),
+    batch: (node) =>
+      node.started?.kind === "recursive" ? RLM.plural(node.size, "child", "children") : RLM.plural(node.size, "call"),
     call: (node) => (node.child ? `Child ${node.child}` : `#${node.index}`),
     tool: (node) => node.event.name,
     compaction: (node) => `Turns ${node.event.first_turn}–${node.event.last_turn} handed over`,
@@ -150,7 +181,9 @@
     batch: (node) => {
       const counts = node.counts;
       if (!counts) return `${RLM.number([...node.calls.values()].filter((call) => call.event).length)} done`;
-      const rest = ["failed", "cached", "cancelled"].filter((name) => counts[name]).map((name) => `${RLM.number(counts[name])} ${name}`);
+      const rest = ["failed", "cached", "cancelled"]
+        .filter((name) => counts[name])
+        .map((name) => `${RLM.number(counts[name])} ${name}`);
       return [node.started?.model && `→ ${node.started.model}`, ...rest].filter(Boolean).join(" · ");
     },
     call: (node) => node.query?.query || RLM.promptText(node.event?.prompt) || node.event?.error?.message || "",
@@ -169,7 +202,7 @@
   RLM.promptText = (prompt) => {
     if (typeof prompt === "string") return prompt;
     if (Array.isArray(prompt)) return prompt.map((message) => message?.content).join(" ");
-    return prompt && (prompt.prompt || prompt.query || RLM.promptText(prompt.messages)) || "";
+    return (prompt && (prompt.prompt || prompt.query || RLM.promptText(prompt.messages))) || "";
   };
 
   RLM.Tree = Tree;
