@@ -381,6 +381,19 @@ def test_it_grows_while_the_run_goes_on(open_run: Open, growing: Growing) -> Non
     assert page.get_by_text("Follow", exact=True).is_hidden()
 
 
+def test_it_tells_when_the_viewers_server_is_gone(
+    serve: Callable[[Path], ViewServer], look: Look, growing: Growing
+) -> None:
+    server = serve(growing.writer.path.parents[1])
+    page = look.open(server.url(growing.id))
+    page.wait_for_selector(".top-status .running")
+    server.__exit__(None, None, None)
+    page.wait_for_selector(".top-status .disconnected")
+    page.close()
+    # What the browser itself says of a server that is gone.
+    look.errors = [error for error in look.errors if "Failed to load resource" not in error]
+
+
 def test_a_run_that_was_killed_says_so(open_run: Open, growing: Growing) -> None:
     growing.turn(1)
     growing.writer.close()

@@ -13,6 +13,7 @@
 
   RLM.statusOf = (run) => {
     if (run.result) return run.result.stop_reason;
+    if (run.lost) return "disconnected";
     return run.goesOn ? "running" : "killed";
   };
 

@@ -40,8 +40,15 @@
           stream.close();
           onError(JSON.parse(message.data));
         });
-        stream.onerror = () =>
-          stream.readyState === EventSource.CLOSED && onError("the viewer's server does not answer");
+        const lost = (isLost) => {
+          run.lost = isLost;
+          onEvents([]);
+        };
+        stream.onopen = () => lost(false);
+        stream.onerror = () => {
+          if (stream.readyState === EventSource.CLOSED) onError("the viewer's server does not answer");
+          else lost(true);
+        };
         return () => stream.close();
       },
     };
