@@ -1,4 +1,4 @@
-"""What the whole suite shares: tests that need an engine, bubblewrap or `mcp` are skipped where there is none.
+"""What the whole suite shares: tests that need an engine, bubblewrap, Chromium or `mcp` are skipped without.
 
 RLM_REQUIRE_DOCKER=1 turns these skips into failures, so that CI cannot pass without having run them.
 """
@@ -30,6 +30,10 @@ def _missing(need: str) -> str | None:
         return None
     if need == "mcp":
         return None if importlib.util.find_spec("mcp") else "the package is not installed"
+    if need == "chromium":
+        if not importlib.util.find_spec("playwright"):
+            return "the package playwright is not installed"
+        return None if shutil.which("chromium") else "Chromium is not installed"
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed"
     tried = subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True, text=True)
@@ -37,7 +41,7 @@ def _missing(need: str) -> str | None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for need in ("docker", "bwrap", "mcp"):
+    for need in ("docker", "bwrap", "chromium", "mcp"):
         if item.get_closest_marker(need) and (why := _missing(need)):
             if os.environ.get("RLM_REQUIRE_DOCKER") == "1":
                 pytest.fail(f"{need} is required: {why}", pytrace=False)

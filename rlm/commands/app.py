@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from rlm.commands import ask, demo, doctor, export, image, replay, resume, runs, version
+from rlm.commands import ask, demo, doctor, export, image, replay, resume, runs, version, view
 from rlm.commands.console import debug_traceback, say_error
 from rlm.errors import RLMError
 
@@ -28,6 +28,7 @@ app.add_typer(image.app, name="image")
 app.command("replay")(replay.replay)
 app.command("resume")(resume.resume)
 app.add_typer(runs.app, name="runs")
+app.command("view")(view.view)
 app.command("version")(version.version)
 
 

@@ -38,14 +38,7 @@ class Blobs:
 
     def lift(self, event: Event) -> Event:
         """`event`, its large texts written to files and replaced by excerpts. Raises `OSError`."""
-        large = [(path, text) for path, text in _strings(event, ()) if len(text) > LARGE]
-        if not large:
-            return event
-        lifted = {**event, "blobs": {}}
-        for path, text in large:
-            lifted["blobs"]["".join(f"/{_escape(str(step))}" for step in path)] = self._write(text)
-            _replace(lifted, path, f"{text[:EXCERPT]}…")
-        return lifted
+        return lift(event, self._write)
 
     def _write(self, text: str) -> str:
         data = self._redact(text.encode("utf-8", "backslashreplace"))
@@ -59,6 +52,18 @@ class Blobs:
             draft.replace(self._folder / digest)
             self._written.add(digest)
         return digest
+
+
+def lift(event: Event, keep: Callable[[str], str]) -> Event:
+    """`event`, its large texts replaced by excerpts; `keep` takes each and returns the name that it is kept under."""
+    large = [(path, text) for path, text in _strings(event, ()) if len(text) > LARGE]
+    if not large:
+        return event
+    lifted = {**event, "blobs": {}}
+    for path, text in large:
+        lifted["blobs"]["".join(f"/{_escape(str(step))}" for step in path)] = keep(text)
+        _replace(lifted, path, f"{text[:EXCERPT]}…")
+    return lifted
 
 
 def restore(event: Event, folder: Path) -> Event:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     {"commands"},
     {"export"},
-    {"demo"},
+    {"demo", "view"},
     {"agent", "replay", "notebook"},
     {"run", "runstream"},
     {"display"},
@@ -54,6 +54,8 @@ BOUNDARIES = {
     "jsonschema": {"calls"},
     "referencing": {"calls"},
     "genai_prices": {"catalog"},
+    "starlette": {"view"},
+    "uvicorn": {"view"},
     "typer": {"commands"},
     "rich": {"display", "commands"},
     "opentelemetry": {"otel", "commands"},

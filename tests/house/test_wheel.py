@@ -86,6 +86,7 @@ def test_it_holds_all_that_runs_and_nothing_else(names):
     moved = {re.sub(r"^(sandbox|prompts)/", r"rlm/_\1/", name) for name in tracked("sandbox", "prompts")}
     assert code == tracked("rlm") | moved
     assert {"rlm/_sandbox/Dockerfile", "rlm/_sandbox/seccomp.json", "rlm/_sandbox/requirements.txt"} <= code
+    assert {"rlm/view/page/index.html", "rlm/view/page/style.css", "rlm/view/page/app.js"} <= code
     assert {"rlm/_sandbox/guest/agent.py", "rlm/_prompts/root.md", "rlm/py.typed"} <= code
 
 
