@@ -91,6 +91,8 @@ class Compactor:
             first_turn=first,
             last_turn=last,
             model=self._model.name,
+            kept=len(asked) - 1,
+            messages=asked[-1:],
             handover=completion.text,
             done=done,
             tokens_before=before,

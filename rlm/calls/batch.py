@@ -15,7 +15,7 @@ from rlm.calls.options import Options
 from rlm.calls.outbox import Outbox
 from rlm.calls.outcome import Reply, Spent, cached_input
 from rlm.calls.request import ChildRequest, Refused, Request
-from rlm.protocols import Deliver, Emit, Item
+from rlm.protocols import Deliver, Emit, Item, Message
 
 AnyRequest = Request | ChildRequest
 
@@ -182,8 +182,8 @@ class Batch:
         if spent.attempts or spent.child or kept or past:
             self.tell()
             fields["prompt"] = without_data(call.prompt) if call else None
-            if spent.messages:
-                fields["messages"] = messages_without_data(spent.messages)
+            if messages := spent.messages or _rewritten(call):
+                fields["messages"] = messages_without_data(messages)
             if spent.child:
                 fields["child"] = spent.child
         elif not self._free.take():
@@ -230,3 +230,9 @@ class Batch:
             self._undelivered -= len(items)
             if not self._undelivered:
                 self._delivered.set()
+
+
+def _rewritten(call: Call | None) -> list[Message] | None:
+    """What is sent in the place of a child, which there can be none of: it does not follow from the prompt alone."""
+    request = call.request if call else None
+    return request.messages if isinstance(request, Request) and request.depth_limited else None
