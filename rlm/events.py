@@ -28,9 +28,9 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
                       is sent are the first `kept` messages of this rollout's last request, and then these
     root.completed    turn, text, code, tool_call, broken, model, input_tokens, output_tokens, estimated, seconds,
                       attempts; a reply without code is followed by a reminder, and not a turn
-    compaction.completed  first_turn, last_turn (the replies that a handover replaced), model, kept and messages (what was
-                      sent, as of root.requested), handover, done, tokens_before, tokens_after, input_tokens,
-                      output_tokens, estimated, seconds, attempts
+    compaction.completed  first_turn, last_turn (the replies that a handover replaced), model, kept, messages (of these
+                      two as root.requested has them, what was sent), handover, done, tokens_before, tokens_after,
+                      input_tokens, output_tokens, estimated, seconds, attempts
     cell.started      turn, code
     cell.completed    turn, status, output, omitted, error, seconds, active_seconds, variables, notices
     context.read      bytes (of the input that the root's kernel has read so far, known to the page), soon after a cell;
