@@ -7,8 +7,9 @@ docs/security.md from these and from what `case` says of the attacks that take a
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import pytest
 
@@ -27,6 +28,15 @@ Outcome = Literal[
     "harmless",
 ]
 """The words of the table; `docs/security.md` says what each means."""
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+
+class Mark(Protocol):
+    """A decorator of test functions."""
+
+    def __call__(self, function: Test, /) -> Test: ...
+
 
 SANDBOXES = ("docker", "bwrap")
 WALLED = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in SANDBOXES]
@@ -74,7 +84,7 @@ class Case:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def case(name: str, outcome: Outcome, *, slow: bool = False, **missing: str) -> Any:
+def case(name: str, outcome: Outcome, *, slow: bool = False, **missing: str) -> Mark:
     """Marks a test function as an attack; it takes `sandbox`. `missing`: why a sandbox has no such attack."""
     given = [param for param in WALLED if param.values[0] not in missing]
     marks = [
@@ -83,7 +93,11 @@ def case(name: str, outcome: Outcome, *, slow: bool = False, **missing: str) -> 
         *([pytest.mark.slow_attack] if slow else []),
     ]
 
-    def mark(function: Any) -> Any:
+    return _all(marks)
+
+
+def _all(marks: Sequence[pytest.MarkDecorator]) -> Mark:
+    def mark(function: Test) -> Test:
         for each in marks:
             function = each(function)
         return function
@@ -91,7 +105,7 @@ def case(name: str, outcome: Outcome, *, slow: bool = False, **missing: str) -> 
     return mark
 
 
-def cases(*attacks: Attack) -> Any:
+def cases(*attacks: Attack) -> Mark:
     """Runs a test function, which takes `sandbox` and `attack`, for each attack in each sandbox."""
     assert len({attack.id for attack in attacks}) == len(attacks)
     params = [
@@ -111,7 +125,7 @@ def cases(*attacks: Attack) -> Any:
         for attack in attacks
         if attack.only in (None, name)
     ]
-    return pytest.mark.parametrize(("sandbox", "attack"), params, scope="module")
+    return _all([pytest.mark.parametrize(("sandbox", "attack"), params, scope="module")])
 
 
 DRAFT = "the draft so far"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 from typing import Any
@@ -37,8 +38,8 @@ ATTACKS = (
     raw("frame that is not an object", "send(body(b'[1]'))"),
     raw("frame that is not UTF-8", "send(body(b'\\xff' * 100))"),
     raw("JSON nested deep", "send(body(b'[' * 2_000_000))"),
-    raw("JSON nested deep within a message", "send(body(b'{\"v\":1,\"id\":1,\"op\":\"output\",\"text\":' + b'[' * 500_000))"),
-    raw("number of a million digits", "send(body(b'{\"v\":1,\"id\":' + b'9' * 1_000_000 + b',\"op\":\"cancel\"}'))"),
+    raw("JSON nested deep within a message", 'send(body(b\'{"v":1,"id":1,"op":"output","text":\' + b\'[\' * 500_000))'),
+    raw("number of a million digits", 'send(body(b\'{"v":1,"id":\' + b\'9\' * 1_000_000 + b\',"op":"cancel"}\'))'),
     raw("unknown operation", "send(frame(op='raise_depth', id=1))"),
     raw("tool of the sub-LLMs called by the root", "send(frame(op='tool', id=1, name='search', arguments='{}'))"),
     raw("function where there is none", "send(frame(op='function', id=1, name='search', args=[], kwargs={}))"),
@@ -57,7 +58,10 @@ ATTACKS = (
     raw("10,000 batches", "send(b''.join(frame(op='batch', id=n, n=9, opts={}) for n in range(1, 10_001)))"),
     raw("requests without end", "send(b''.join(frame(op='install', id=n, names=[]) for n in range(1, 10_001)))"),
     raw("answer that is none", "send(frame(op='answer', id=0, content=1, ready='yes', version=None))"),
-    raw("answer of 5 million characters", "send(frame(op='answer', id=0, content='x' * 5_000_000, ready=False, version=99))"),
+    raw(
+        "answer of 5 million characters",
+        "send(frame(op='answer', id=0, content='x' * 5_000_000, ready=False, version=99))",
+    ),
     raw(
         "frames without end",
         "try:\n    for _ in range(100): send(frame(op='cancel', id=1) * 50_000)\nexcept OSError as e: print('cut off')",
@@ -95,7 +99,9 @@ async def test_slow_loris(shared, sandbox: str) -> None:
     """Whoever leaves a frame half sent waits for ever, and is stopped like any cell that takes too long."""
     rig = await shared(sandbox)
     await arm(rig)
-    code = RAW + "for byte in frame(op='batch', id=1, n=1, opts={})[:-1]:\n    send(bytes([byte]))\n    time.sleep(0.01)\n"
+    code = (
+        RAW + "for byte in frame(op='batch', id=1, n=1, opts={})[:-1]:\n    send(bytes([byte]))\n    time.sleep(0.01)\n"
+    )
     assert (await rig.run(code)).status == "ok"
     other = rig.new_kernel(root=False, options={"context": {"as": "none"}, "context_key": "k"})
     await other.start()
@@ -134,10 +140,10 @@ async def test_two_runs_do_not_find_each_other(make, sandbox: str) -> None:
     first, second = await asyncio.gather(make(sandbox), make(sandbox))
     mark = "import socket\ns = socket.socket(socket.AF_UNIX); s.bind('\\0mark-of-{0}'); s.listen()\n"
     mark += "open('/tmp/mark-of-{0}', 'w').close(); open('/dev/shm/mark-of-{0}', 'w').close()\n"
-    mark += "import os\nprint(sorted(os.listdir('/proc/self/ns')) and {{n: os.readlink('/proc/self/ns/' + n) for n in ('net', 'ipc', 'pid', 'mnt')}}, os.getuid())"
+    mark += "import os\nprint([os.readlink('/proc/self/ns/' + n) for n in ('net', 'ipc', 'pid', 'mnt')])"
     facts = [await rig.text(mark.format(name)) for rig, name in ((first, "first"), (second, "second"))]
-    spaces = [set(each.replace("'", "").split()) for each in facts]
-    assert not {each for each in spaces[0] & spaces[1] if "[" in each}
+    spaces = [set(ast.literal_eval(each)) for each in facts]
+    assert len(spaces[0] | spaces[1]) == 8
     look = (
         "import os, socket\n"
         "found = [n for n in ('/tmp/mark-of-{0}', '/dev/shm/mark-of-{0}') if os.path.exists(n)]\n"
@@ -189,8 +195,8 @@ async def test_depth(stage: Stage, sandbox: str) -> None:
 @case("raising the budget: options, environment, patched guest code", "refused")
 async def test_budget(stage: Stage, sandbox: str) -> None:
     root = cell(
-        ASK
-        + "options = [{'max_sub_calls': 10**9}, {'budget': 10**9}, {'max_tokens': 10**9}, {'max_cost': 1e9}, {'priority': 1}]\n"
+        ASK + "options = [{'max_sub_calls': 10**9}, {'budget': 10**9}, {'max_tokens': 10**9}, {'max_cost': 1e9}, "
+        "{'priority': 1}]\n"
         + "found = [ask(each, ['paid?']) for each in options]\n"
         + "os.environ.update(RLM_MAX_SUB_CALLS='999', RLM_MAX_TOKENS='999999999')\n"
         + "for name in list(vars(guest)):\n"
@@ -223,8 +229,10 @@ async def test_tools_of_sub_llms(stage: Stage, sandbox: str) -> None:
         called.append(query)
         return "secret"
 
-    root = [cell(ASK + SEARCH + "print(seen, 'search' in globals())"), cell(f"answer['content'] = str(len(context))\n{FINISH}")]
+    root = [
+        cell(ASK + SEARCH + "print(seen, 'search' in globals())"),
+        cell(f"answer['content'] = str(len(context))\n{FINISH}"),
+    ]
     result = await stage.run({"root": root, "sub": "x"}, context="text", sandbox=sandbox, tools=[search])
     assert (called, result.answer, result.stop_reason) == ([], "4", "answered")
     assert len(stage.of("protocol.error")) == 1
-

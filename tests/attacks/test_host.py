@@ -77,7 +77,12 @@ CALLS = X86 if MACHINE == "x86_64" else ARM
 CLONE = 56 if MACHINE == "x86_64" else 220
 
 SYSTEM_CALLS = [
-    Attack(name=name, outcome="refused", code=f"{TRY}print(*(call(n, 0, 0, 0, 0, 0) for n in {numbers}))", says="(EPERM ?)+")
+    Attack(
+        name=name,
+        outcome="refused",
+        code=f"{TRY}print(*(call(n, 0, 0, 0, 0, 0) for n in {numbers}))",
+        says="(EPERM ?)+",
+    )
     for name, numbers in CALLS.items()
 ]
 
@@ -130,7 +135,8 @@ for top in TOPS:
             path = f"{folder}/{name}"
             # What is masked is /dev/null. Some can be opened by all, and refuse to be written.
             if stat.S_ISCHR(os.lstat(path).st_mode) or attempt(opens, path, os.O_WRONLY) != "ok": continue
-            if attempt(lambda: open(path, "wb", buffering=0).write(read(path) or b"1")) not in REFUSED: opened.append(path)
+            said = attempt(lambda: open(path, "wb", buffering=0).write(read(path) or b"1"))
+            if said not in REFUSED: opened.append(path)
 print(tried > 10, opened)
 """
 )
@@ -141,8 +147,8 @@ ATTACKS = (
     Attack(
         name="new namespaces by clone",
         outcome="refused",
-        code=TRY
-        + f"print(*(call({CLONE}, flag | 17, 0, 0, 0, 0) for flag in (1 << 28, 1 << 17, 1 << 30, 1 << 29)), call(435, 0, 0))",
+        code=TRY + f"print(*(call({CLONE}, flag | 17, 0, 0, 0, 0) for flag in (1 << 28, 1 << 17, 1 << 30, 1 << 29)), "
+        f"call(435, 0, 0))",
         says="EPERM EPERM EPERM EPERM ENOSYS",
     ),
     Attack(
@@ -185,7 +191,8 @@ ATTACKS = (
         + "print(sorted(n for n in os.listdir('/dev') if not os.path.isdir('/dev/' + n)\n"
         + "    and not os.path.islink('/dev/' + n) and n != 'console'))\n"
         + "print(attempt(os.mknod, '/tmp/disk', stat.S_IFBLK | 0o600, os.makedev(254, 0)))\n"
-        + "print(*(attempt(opens, '/dev/' + n) for n in ('mem', 'kmsg', 'vda', 'sda', 'kvm', 'net/tun', 'fuse', 'loop0')))",
+        + "print(*(attempt(opens, '/dev/' + n) for n in ('mem', 'kmsg', 'vda', 'sda', 'kvm', 'net/tun', "
+        "'fuse', 'loop0')))",
         says=r"\['full', 'null', 'ptmx', 'random', 'tty', 'urandom', 'zero'\]\nEPERM\n(ENOENT ?)+"
         r"|\['full', 'null', 'random', 'tty', 'urandom', 'zero'\]\nEPERM\n(ENOENT ?)+",
     ),
@@ -204,16 +211,18 @@ ATTACKS = (
     Attack(
         name="becoming somebody else",
         outcome="refused",
-        code=TRY
-        + "print(*(attempt(f, 0) for f in (os.setuid, os.setgid)), attempt(os.setgroups, [0]), attempt(os.chown, '/tmp', 0, 0))\n"
+        code=TRY + "print(*(attempt(f, 0) for f in (os.setuid, os.setgid)), attempt(os.setgroups, [0]), "
+        "attempt(os.chown, '/tmp', 0, 0))\n"
         + "status = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
-        + "print({status[n].strip() for n in ('CapEff', 'CapPrm', 'CapBnd', 'CapInh', 'CapAmb')}, status['NoNewPrivs'].strip(), status['Seccomp'].strip())",
+        + "print({status[n].strip() for n in ('CapEff', 'CapPrm', 'CapBnd', 'CapInh', 'CapAmb')}, "
+        "status['NoNewPrivs'].strip(), status['Seccomp'].strip())",
         says=r"EPERM EPERM EPERM EPERM\n\{'0000000000000000'\} 1 2",
     ),
     Attack(
         name="name resolution",
         outcome="not there",
-        code="import socket\ntry: socket.getaddrinfo('secret.example', 80)\nexcept socket.gaierror as e: print(type(e).__name__)",
+        code="import socket\ntry: socket.getaddrinfo('secret.example', 80)\n"
+        "except socket.gaierror as e: print(type(e).__name__)",
         says="gaierror",
     ),
     Attack(
@@ -235,13 +244,16 @@ async def test_files(shared, sandbox: str, host: Path) -> None:
     code = TRY + (
         f"place = {str(host)!r}\n"
         "os.symlink(place + '/secret.txt', '/tmp/link')\n"
-        "paths = [place + '/secret.txt', '/tmp/link', '/proc/1/root' + place + '/secret.txt', '/proc/self/root' + place,\n"
+        "paths = [place + '/secret.txt', '/tmp/link', '/proc/1/root' + place + '/secret.txt', "
+        "'/proc/self/root' + place,\n"
         "         '/input/../..' + place, '/etc/shadow', '/root', '/home', '/var/run/docker.sock', '/proc/kcore']\n"
         "print({str(attempt(read, path)) for path in paths} <= {'ENOENT', 'EACCES', 'EISDIR', 'EPERM', \"b''\"})\n"
         "print([os.listdir(p) for p in ('/root', '/home') if os.path.isdir(p) and os.access(p, os.R_OK)])\n"
         "print(dict(os.environ))"
     )
-    output = await strike(await shared(sandbox), Attack(name="", outcome="not there", code=code, says=r"True\n\[(\[\])*(, \[\])*\]\n\{.*"))
+    output = await strike(
+        await shared(sandbox), Attack(name="", outcome="not there", code=code, says=r"True\n\[(\[\])*(, \[\])*\]\n\{.*")
+    )
     assert SECRET not in output
 
 
@@ -288,7 +300,10 @@ async def test_network(shared, sandbox: str, listeners: dict[str, socket.socket]
         "    with socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM) as udp:\n"
         "        attempt(udp.sendto, b'secret', (address, port))"
     )
-    await strike(await shared(sandbox), Attack(name="", outcome="not there", code=code, says="((ECONNREFUSED|EADDRNOTAVAIL)\n?)+"))
+    await strike(
+        await shared(sandbox),
+        Attack(name="", outcome="not there", code=code, says="((ECONNREFUSED|EADDRNOTAVAIL)\n?)+"),
+    )
     assert_nobody_came(listeners)
 
 
@@ -296,7 +311,8 @@ async def test_network(shared, sandbox: str, listeners: dict[str, socket.socket]
 async def test_unix_sockets(shared, sandbox: str, listeners: dict[str, socket.socket]) -> None:
     addresses = [listeners["abstract"].getsockname(), listeners["path"].getsockname()]
     code = TRY + (
-        f"for address in {addresses}:\n    with socket.socket(socket.AF_UNIX) as s: print(attempt(s.connect, address))\n"
+        f"for address in {addresses}:\n"
+        f"    with socket.socket(socket.AF_UNIX) as s: print(attempt(s.connect, address))\n"
         "print('rlm-attack' in open('/proc/net/unix').read())"
     )
     await strike(

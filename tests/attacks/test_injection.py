@@ -57,7 +57,8 @@ async def test_network(stage: Stage, sandbox: str) -> None:
 async def test_install(stage: Stage, sandbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr("rlm.kernels.packages.install", lambda *args, **kwargs: asked.append(args))
-    code = f"%pip install {SECRET}\n!pip install {SECRET} http://127.0.0.1:9/{SECRET}.whl\nimport os; os.system('pip download {SECRET}')"
+    code = f"%pip install {SECRET}\n!pip install {SECRET} http://127.0.0.1:9/{SECRET}.whl\n"
+    f"import os; os.system('pip download {SECRET}')"
     # Once with no package allowed, once with another one.
     for options in ({}, {"allow_install": ["tabulate"]}):
         result = await play(stage, sandbox, code, **options)
@@ -108,11 +109,8 @@ async def test_tool_of_a_sub_llm(stage: Stage, sandbox: str) -> None:
 
     result = await play(stage, sandbox, "print(llm_query(context))", sub=sub, tools=[search])
     assert SEARCHED == [SECRET]
-    assert [(each["name"], each["failed"]) for each in stage.of("tool.completed")] == [
-        ("search", False),
-        ("shell", True),
-        ("search", True),
-    ]
+    called = [(each["name"], each["failed"]) for each in stage.of("tool.completed")]
+    assert sorted(called) == [("search", False), ("search", True), ("shell", True)]
     assert result.stop_reason == "answered"
 
 
@@ -167,7 +165,9 @@ async def test_tokens(stage: Stage, sandbox: str) -> None:
     assert "between 1 and 4096" in output
     assert output.split()[-1] == "budget"
     spent = result.usage
-    assert spent.root.input_tokens + spent.root.output_tokens + spent.sub.input_tokens + spent.sub.output_tokens <= 60_000
+    assert (
+        spent.root.input_tokens + spent.root.output_tokens + spent.sub.input_tokens + spent.sub.output_tokens <= 60_000
+    )
     assert result.answer == "draft"
     assert result.stop_reason in {"answered", "max_tokens"}
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.attacks.attack import LOOK, SIZE, Attack, arm, case, cases, recovered, strike
+from tests.attacks.attack import SIZE, Attack, arm, case, cases, recovered, strike
 from tests.attacks.conftest import MEMORY
 from tests.tree.conftest import FINISH, Stage, cell
 
@@ -50,7 +50,8 @@ for folder, _, _ in os.walk("/"):
     os.close(fd)
     os.remove(folder + "/probe")
     found.append(folder)
-tops = sorted({"/".join(each.split("/")[:3]) if each.startswith("/dev") else "/" + each.split("/")[1] for each in found})
+def top(path): return "/".join(path.split("/")[: 3 if path.startswith("/dev") else 2])
+tops = sorted(set(map(top, found)))
 print(tops)
 sizes = [fill(top) for top in tops]
 print(all(size <= 64 for size in sizes))
@@ -92,7 +93,7 @@ ATTACKS = (
         name="memory bomb in a process that it starts",
         outcome="limited",
         code="import subprocess, sys\n"
-        "bomb = 'open(\"/proc/self/oom_score_adj\", \"w\").write(\"1000\")\\nb = []\\n'\n"
+        'bomb = \'open("/proc/self/oom_score_adj", "w").write("1000")\\nb = []\\n\'\n'
         "bomb += 'while True: b.append(bytearray(10_000_000))'\n"
         "subprocess.run([sys.executable, '-c', bomb]).returncode",
         says="-9",
@@ -107,13 +108,15 @@ ATTACKS = (
     Attack(
         name="file larger than the limit of one file",
         outcome="limited",
-        code=AGAIN + "file = open('/tmp/big', 'wb')\nuntil_refused(lambda: file.truncate(1 << 40))\nos.remove('/tmp/big')",
+        code=AGAIN
+        + "file = open('/tmp/big', 'wb')\nuntil_refused(lambda: file.truncate(1 << 40))\nos.remove('/tmp/big')",
         says="EFBIG",
     ),
     Attack(
         name="all file descriptors",
         outcome="limited",
-        code=AGAIN + "fds = []\nprint(until_refused(lambda: fds.append(os.open('/dev/null', 0))) < 4096)\nfor fd in fds: os.close(fd)",
+        code=AGAIN + "fds = []\nprint(until_refused(lambda: fds.append(os.open('/dev/null', 0))) < 4096)\n"
+        "for fd in fds: os.close(fd)",
         says="EMFILE\nTrue",
     ),
     Attack(
@@ -159,7 +162,8 @@ ATTACKS = (
     Attack(
         name="kill or stop the sandbox's init",
         outcome="harmless",
-        code="import os, signal\nfor each in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM): os.kill(1, each)\n'sent'",
+        code="import os, signal\nfor each in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM): os.kill(1, "
+        "each)\n'sent'",
         says="'sent'",
     ),
     Attack(
@@ -204,7 +208,8 @@ ATTACKS = (
         slow=True,
         within=60,
         timeout=60,
-        code=AGAIN + "n = iter(range(10**9))\nwhile True: os.close(os.open(f'/dev/shm/{next(n)}', os.O_CREAT | os.O_WRONLY))",
+        code=AGAIN
+        + "n = iter(range(10**9))\nwhile True: os.close(os.open(f'/dev/shm/{next(n)}', os.O_CREAT | os.O_WRONLY))",
     ),
     Attack(
         name="GIL held by sorting",
@@ -255,7 +260,7 @@ async def test_a_flood_of_output(shared, sandbox: str) -> None:
     running = asyncio.ensure_future(rig.run(FLOOD))
     while not running.done():
         await asyncio.sleep(0.05)
-        time.sleep(0.2)  # the loop that reads is busy with something else
+        time.sleep(0.2)  # noqa: ASYNC251 - the loop that reads is busy with something else
     result = await running
     assert (result.status, result.omitted > 1 << 29) == ("ok", True)
     assert len(result.output) + len(result.output_tail) <= 1 << 18

@@ -24,7 +24,8 @@ from tests.tree.conftest import FINISH, cell
 pytestmark = pytest.mark.timeout(110)
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x1b]8;;http://evil\x1b\\\x9b31m\x1bP1$r\x1b\\\x08\u202egnp.exe\u2066\x7f"
-MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>[red]bold[/red] ![x](http://127.0.0.1:9/?q=secret) [a](javascript:x)"
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>[red]bold[/red] "
+"![x](http://127.0.0.1:9/?q=secret) [a](javascript:x)"
 EVIL = ESCAPES + MARKUP
 
 HOSTILE = f"""
