@@ -132,7 +132,7 @@ async def test_prompts(stage: Stage, sandbox: str) -> None:
     assert (len(stage.prompts("sub")), result.usage.sub.calls) == (1, 1)
 
 
-@case("document: 100,000 sub-calls", "limited")
+@case("document: 100,000 sub-calls", "limited", slow=True)
 async def test_sub_calls(stage: Stage, sandbox: str) -> None:
     code = (
         "replies = llm_batch([f'{n} {context}' for n in range(100_000)])\n"
@@ -153,7 +153,7 @@ async def test_turns(stage: Stage, sandbox: str) -> None:
     assert (result.stop_reason, result.turns, result.answer, result.exit_code) == ("max_turns", 4, "draft 3", 3)
 
 
-@case("document: more tokens than the budget has", "limited")
+@case("document: more tokens than the budget has", "limited", slow=True)
 async def test_tokens(stage: Stage, sandbox: str) -> None:
     code = (
         "try: print(llm_query('p', max_tokens=10**9))\nexcept ValueError as error: print(error)\n"
@@ -172,7 +172,7 @@ async def test_tokens(stage: Stage, sandbox: str) -> None:
     assert result.stop_reason in {"answered", "max_tokens"}
 
 
-@case("document: children that start children", "limited")
+@case("document: children that start children", "limited", slow=True)
 async def test_children(stage: Stage, sandbox: str) -> None:
     code = "answer['content'] = str(rlm_batch(context, [context] * 3))"
     spread = cell(f"{code}\n{FINISH}")
@@ -184,7 +184,7 @@ async def test_children(stage: Stage, sandbox: str) -> None:
     assert (result.stop_reason, result.ready) == ("answered", True)
 
 
-@case("document: a loop that never ends", "interrupted")
+@case("document: a loop that never ends", "interrupted", slow=True)
 async def test_time(stage: Stage, sandbox: str) -> None:
     code = "answer['content'] = 'draft'\nwhile True: pass"
     result = await play(stage, sandbox, code, cell_timeout=1)

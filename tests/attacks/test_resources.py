@@ -237,7 +237,7 @@ async def test_cell(shared, sandbox: str, attack: Attack) -> None:
 CHILD_BOMB = "blocks = []\nwhile True: blocks.append(bytearray(10_000_000))"
 
 
-@case("memory bomb in a child kernel", "kernel replaced")
+@case("memory bomb in a child kernel", "kernel replaced", slow=True)
 async def test_a_child_takes_all_the_memory(stage: Stage, sandbox: str) -> None:
     replies = {
         "root": cell(f"kept = 1\nr = rlm_query('?', context)\nanswer['content'] = f'{{r}} {{kept}}'\n{FINISH}"),

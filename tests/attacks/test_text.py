@@ -117,7 +117,7 @@ def test_lines(command: Command, sandbox: str, tmp_path: Path) -> None:
     assert json.loads(out)["answer"] == EVIL
 
 
-@case("terminal escapes and markup in all texts: the live display and the answer on a terminal", "text only")
+@case("terminal escapes and markup in all texts: the live display and the answer on a terminal", "text only", slow=True)
 def test_terminal(command: Command, sandbox: str, tmp_path: Path) -> None:
     with ScriptedModelServer(REPLIES) as server:
         code, out, err = command(*arguments(server, sandbox, tmp_path / "t"), terminal=("stdout", "stderr"))
