@@ -20,8 +20,8 @@ from rlm.protocols import Launcher, SandboxSpec
 Level = Literal["ok", "weaker", "none"]
 
 SPEC = SandboxSpec(run_id="doctor", memory=128 << 20, pids=48, tmp_bytes=16 << 20, cpus=0.25)
-"""Small limits: what exceeds them is tried for real, and perhaps without a wall. A busy machine gives two processes more
-processor time than this one does, so that it is not taken for a limit."""
+"""Small limits: what exceeds them is tried for real, and perhaps without a wall. Even a busy machine gives two
+processes more processor time than this, so that it is not taken for a limit."""
 _MOST_INODES = 1 << 17
 _SECONDS = 60
 

@@ -24,11 +24,10 @@ def send(data):
     data = memoryview(data)
     while data: data = data[end.send(data):]
 """
-WAIT = "\ntime.sleep(0.3)"
 
 
 def raw(name: str, code: str, **more: Any) -> Attack:
-    return Attack(name=name, outcome=more.pop("outcome", "bridge closed"), code=RAW + code + WAIT, **more)
+    return Attack(name=name, outcome=more.pop("outcome", "bridge closed"), code=RAW + code, **more)
 
 
 ATTACKS = (
