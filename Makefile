@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test lint format types docs lock clean
+.PHONY: help install dev demo test test-attacks lint format types docs lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 install: $(VENV)/.installed ## Create .venv and install rlm into it
 
@@ -16,8 +16,11 @@ dev: $(VENV)/.dev ## The same with what tests and checks need
 demo: $(VENV)/.installed ## Run the main job with a scripted model: no key, no network, no Docker needed
 	@$(BIN)/rlm demo
 
-test: $(VENV)/.dev ## Run all tests; those of Docker where an engine answers (RLM_REQUIRE_DOCKER=1: fail without)
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 $(ARGS)
+test: $(VENV)/.dev ## Run all tests but slow attacks; those of Docker where an engine answers (RLM_REQUIRE_DOCKER=1: fail without)
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not slow_attack" $(ARGS)
+
+test-attacks: $(VENV)/.dev ## Run all attacks on the sandboxes
+	@$(BIN)/python -m pytest -q -n 2 tests/attacks $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, SecretStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
@@ -126,6 +135,8 @@ class Settings(BaseModel):
     # --- sandbox
     sandbox: Literal["auto", "docker", "bwrap", "process"] = "auto"
     """Where the code runs: docker, bwrap, process (no wall), or auto: docker, else bwrap."""
+    runtime: str | None = None
+    """A runtime of the Docker engine by its name, such as runsc (gVisor); the engine's default when not given."""
     memory: Bytes | None = None
     """Memory of the sandbox, e.g. 4g; by default the greater of 2g and three times the input."""
     cpus: PositiveFloat = 2.0
@@ -146,6 +157,13 @@ class Settings(BaseModel):
     """Write no trace."""
     otel: bool = False
     """Tell the run as OpenTelemetry spans, to where the OTEL_* environment says."""
+
+    @field_validator("runtime")
+    @classmethod
+    def _only_an_engine_has_runtimes(cls, runtime: str | None, info: ValidationInfo) -> str | None:
+        if runtime is not None and info.data.get("sandbox", "auto") not in ("auto", "docker"):
+            raise ValueError("only the docker sandbox has runtimes")
+        return runtime
 
     def model_at(self, depth: int) -> str | None:
         """The model of rollouts at this depth, and of the plain calls that one a level above makes."""

@@ -64,7 +64,7 @@ async def open_sandbox(
     `guest` is what the kernels are to know beside the input. Raises `SandboxUnavailable` and `SandboxError`.
     """
     try:
-        launcher = await choose(settings.sandbox, progress=_notices(emit))
+        launcher = await choose(settings.sandbox, runtime=settings.runtime, progress=_notices(emit))
     except OSError as error:
         raise SandboxUnavailable(f"what the sandbox is made of cannot be kept: {error}") from error
     installs = bool(settings.packages or settings.allow_install or confirm)

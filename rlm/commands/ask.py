@@ -55,6 +55,7 @@ def ask(
     cell_timeout: options.CellTimeout = None,
     output_limit: options.OutputLimit = None,
     sandbox: options.Sandbox = None,
+    runtime: options.Runtime = None,
     memory: options.Memory = None,
     cpus: options.Cpus = None,
     packages: options.Packages = None,

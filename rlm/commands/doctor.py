@@ -8,21 +8,38 @@ from typing import Annotated
 
 import typer
 
-from rlm.commands import checks
+from rlm.commands import checks, options, walls
 from rlm.commands.console import print_json, print_line
+from rlm.errors import ConfigError
 
 
 def doctor(
+    sandbox: Annotated[
+        str | None,
+        typer.Option(
+            "--sandbox",
+            metavar="docker|bwrap|process",
+            help="The sandbox to try; the one that auto takes if not given.",
+        ),
+    ] = None,
+    runtime: options.Runtime = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as one JSON object.")] = False,
 ) -> None:
     """Check Python, the sandboxes, leftovers, the endpoint and the trace folder.
+
+    One sandbox is tried property by property, by code that runs in it: each is
+    ok, or weaker, or none, with the reason. docs/security.md has the table.
 
     Exit codes: 0 a run is possible, 5 no sandbox works, 4 the configured
     endpoint does not, 2 the configuration or the trace folder cannot be used.
     A note is no failure.
     """
     found = []
-    for check in _checks():
+    if sandbox not in (None, "docker", "bwrap", "process"):
+        raise ConfigError(f"--sandbox: {sandbox!r} is none of docker, bwrap, process")
+    if runtime is not None and sandbox not in (None, "docker"):
+        raise ConfigError("--runtime: only the docker sandbox has runtimes")
+    for check in _checks(sandbox, runtime):
         found.append(check)
         if not as_json:
             print_line(f"{check.status:<4}  {check.name}: {check.detail}")
@@ -34,11 +51,12 @@ def doctor(
     raise typer.Exit(code)
 
 
-def _checks() -> Iterator[checks.Check]:
+def _checks(sandbox: str | None, runtime: str | None) -> Iterator[checks.Check]:
     yield checks.python()
     configuration, settings = checks.configuration()
     yield configuration
     yield from checks.sandboxes()
+    yield from walls.walls(sandbox, runtime)
     yield checks.leftovers()
     if settings is not None:
         yield checks.endpoint(settings)

@@ -57,6 +57,7 @@ CellTimeout = Annotated[float | None, _option("cell_timeout", _LIMITS, metavar="
 OutputLimit = Annotated[int | None, _option("output_limit", _LIMITS, metavar="N")]
 
 Sandbox = Annotated[str | None, _option("sandbox", _SANDBOX, metavar="auto|docker|bwrap|process")]
+Runtime = Annotated[str | None, _option("runtime", _SANDBOX, metavar="NAME")]
 Memory = Annotated[str | None, _option("memory", _SANDBOX, metavar="SIZE")]
 Cpus = Annotated[float | None, _option("cpus", _SANDBOX, metavar="N")]
 Packages = Annotated[list[str] | None, _option("packages", _SANDBOX, "--package", metavar="NAME")]

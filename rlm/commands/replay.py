@@ -25,6 +25,7 @@ def replay(
         ),
     ] = None,
     sandbox: options.Sandbox = None,
+    runtime: options.Runtime = None,
     memory: options.Memory = None,
     cpus: options.Cpus = None,
     trace_dir: options.TraceDir = None,

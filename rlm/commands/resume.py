@@ -33,6 +33,7 @@ def resume(
     max_cost: options.MaxCost = None,
     timeout: options.Timeout = None,
     sandbox: options.Sandbox = None,
+    runtime: options.Runtime = None,
     memory: options.Memory = None,
     cpus: options.Cpus = None,
     trace_dir: options.TraceDir = None,

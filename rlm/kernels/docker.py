@@ -81,6 +81,10 @@ class DockerLauncher:
                 if not any("name=seccomp" in option for option in options):
                     raise SandboxUnavailable("this Docker engine has no seccomp, which the sandbox needs")
                 remapped = any("name=userns" in option or "name=rootless" in option for option in options)
+                runtimes = info.get("Runtimes") or {}
+                if self._runtime is not None and self._runtime not in runtimes:
+                    there = ", ".join(sorted(runtimes)) or "none"
+                    raise SandboxUnavailable(f"this Docker engine has no runtime {self._runtime!r}; there are: {there}")
                 self._engine = Engine(client, (int(major), int(minor)), bool(info.get("SwapLimit")), remapped)
                 weakref.finalize(self._engine, client.close)
             return self._engine
@@ -127,7 +131,7 @@ class DockerLauncher:
         )
         clock = time.monotonic()
         inspected = api.inspect_container(name)
-        dockerflags.verify(spec, inspected, uid=uid, swap_limit=connected.swap_limit)
+        dockerflags.verify(spec, inspected, uid=uid, swap_limit=connected.swap_limit, runtime=self._runtime)
         sock = _attach(api, name)
         try:
             api.start(name)

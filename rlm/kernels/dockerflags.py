@@ -52,10 +52,12 @@ def _bind(source: str, target: str, api: tuple[int, int]) -> Mount:
     return mount
 
 
-def verify(spec: SandboxSpec, inspected: dict[str, Any], *, uid: int, swap_limit: bool) -> None:
+def verify(
+    spec: SandboxSpec, inspected: dict[str, Any], *, uid: int, swap_limit: bool, runtime: str | None = None
+) -> None:
     """Raise `SandboxError` unless the container is what was asked for: an engine may drop what it does not know.
 
-    `swap_limit`: whether the engine says that it can limit swap at all.
+    `runtime`: the one that was asked for, if any; `swap_limit`: whether the engine says that it can limit swap at all.
     """
     config, host = inspected["Config"], inspected["HostConfig"]
     security = host["SecurityOpt"] or []
@@ -78,6 +80,7 @@ def verify(spec: SandboxSpec, inspected: dict[str, Any], *, uid: int, swap_limit
         "not privileged": not host["Privileged"] and not host["Devices"] and not host["Binds"],
         "read-only mounts": all(mount.get("ReadOnly") for mount in host.get("Mounts") or []),
         "log none": host["LogConfig"]["Type"] == "none",
+        "runtime": runtime is None or host["Runtime"] == runtime,
         "auto-remove": host["AutoRemove"] is True,
     }
     missing = [name for name, holds in facts.items() if not holds]

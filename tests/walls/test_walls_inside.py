@@ -135,11 +135,13 @@ x86 = dict(ptrace=101, process_vm_readv=310, process_vm_writev=311, io_uring_set
            kexec_file_load=320, init_module=175, finit_module=313, delete_module=176, reboot=169, swapon=167,
            open_by_handle_at=304, name_to_handle_at=303, pidfd_getfd=438, kcmp=312, syslog=103, settimeofday=164,
            vmsplice=278, quotactl=179,
-           fanotify_init=300, acct=163, iopl=172, mq_open=240, io_setup=206, seccomp=317)
+           fanotify_init=300, acct=163, iopl=172, mq_open=240, io_setup=206, seccomp=317,
+           shmget=29, semget=64, msgget=68)
 arm = dict(ptrace=117, process_vm_readv=270, process_vm_writev=271, io_uring_setup=425, io_uring_enter=426,
            io_uring_register=427, bpf=280, userfaultfd=282, keyctl=219, add_key=217, request_key=218, mount=40,
            umount2=39, unshare=97, setns=268, perf_event_open=241, open_by_handle_at=265, name_to_handle_at=264,
-           pidfd_getfd=438, kcmp=272, reboot=142, init_module=105, finit_module=273)
+           pidfd_getfd=438, kcmp=272, reboot=142, init_module=105, finit_module=273,
+           shmget=194, semget=190, msgget=186)
 machine = os.uname().machine
 TIOCSTI = 0x5412
 one = ctypes.c_char(b"x")
