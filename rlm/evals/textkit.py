@@ -18,7 +18,8 @@ T = TypeVar("T")
 PLAIN_READS = 20_000
 """Characters of the input that the scripted model of the plain arm takes in."""
 
-_NUMBER = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])|\d+")
+_NUMBER = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?!\d)|\d+")
+_WHOLE = re.compile(r"(?<=\d)\.0+(?!\d)")
 _TAGS = ("context", "input", "document", "text")
 
 
@@ -101,8 +102,8 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def numbers_in(text: str) -> list[str]:
-    """The whole numbers of a text, without their thousands separators: `1,234` and `1234` are the same."""
-    return [found.replace(",", "") for found in _NUMBER.findall(text)]
+    """The whole numbers of a text: `1,234`, `1234` and `1234.0` are the same."""
+    return [found.replace(",", "") for found in _NUMBER.findall(_WHOLE.sub("", text))]
 
 
 def digest(*parts: object) -> str:
@@ -118,14 +119,20 @@ def cell(*parts: str) -> str:
 
 
 def source(*functions: Callable[..., Any]) -> str:
-    """The code of functions that need nothing from outside, for a scripted root to write."""
-    return "\n\n".join(inspect.getsource(function) for function in functions)
+    """The code of functions that need nothing from outside, for a scripted root to write; first in its cell."""
+    # Their annotations name what the REPL has not imported.
+    return "\n\n".join(["from __future__ import annotations", *map(inspect.getsource, functions)])
 
 
 def question_of(request: ScriptedRequest) -> str:
     """What a root was asked: the first message of the user, without what follows about the input."""
     asked = next((str(each.get("content")) for each in request.messages if each.get("role") == "user"), "")
     return asked.partition("\n<input>")[0]
+
+
+def delegates(request: ScriptedRequest) -> bool:
+    """Whether the root that is asked has sub-LLMs."""
+    return any("llm_batch(" in str(each.get("content")) for each in request.messages[:1])
 
 
 def material(prompt: str) -> str:

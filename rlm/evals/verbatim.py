@@ -39,8 +39,8 @@ class VerbatimOptions(BaseModel):
 
     content: Content = "all"
     """The kind of text; `all` draws one for each task."""
-    length: int | None = Field(default=500, ge=20, le=100_000)
-    """Characters of the text; None: 200 to 600, by content."""
+    length: int = Field(default=500, ge=0, le=100_000)
+    """Characters of the text; 0: 200 to 600, by content."""
     fragment: int | None = Field(default=None, ge=4, le=10_000)
     """Mean characters of the slices that the text is pieced together from; None: one whole text."""
 
@@ -89,9 +89,9 @@ class Verbatim:
 def edit_distance(gold: str, answer: str) -> int:
     """The Levenshtein distance; 5,000 characters against as many take some 10 ms.
 
-    Where the answer is more than four times as long as `gold`, what lies beyond counts as inserted: an upper bound.
+    Where the answer is more than twice as long as `gold`, what lies beyond counts as inserted: an upper bound.
     """
-    limit = 4 * len(gold) + 1000
+    limit = 2 * len(gold) + 1000
     beyond = max(0, len(answer) - limit)
     return beyond + _distance(gold, answer[:limit])
 
