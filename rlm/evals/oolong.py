@@ -42,7 +42,7 @@ class OolongOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     items: int = Field(default=200, ge=20, le=500_000)
-    """Items, of some 110 characters each; with `real`, dice rolls and spells, of some 150 with the talk around them."""
+    """Items, of some 100 characters each; with `real`, dice rolls and spells, of some 150 with the talk around them."""
     labels: bool = False
     """Whether each line tells its class."""
     real: bool = False

@@ -63,7 +63,7 @@ def answer_about_sessions(question: str, happenings: Sequence[tuple[int, str, st
     rolls = [each for each in happenings if each[1] == "roll"]
     if ordered := re.search(r"the (first|last) to be cast", question):
         return casts[0 if ordered.group(1) == "first" else -1][3]
-    if shown := re.search(r"show a (\d+)", question):
+    if shown := re.search(r"show the number (\d+)", question):
         return str(sum(each[3] == shown.group(1) for each in rolls))
     if who := re.search(r"rolls does (\w+) make", question):
         return str(sum(each[2] == who.group(1) for each in rolls))

@@ -33,7 +33,7 @@ class PairsOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     items: int = Field(default=200, ge=20, le=500_000)
-    """Items, of some 110 characters each."""
+    """Items, of some 100 characters each."""
     users: int = Field(default=30, ge=4, le=1000)
     """Users, of whom pairs are formed."""
     labels: bool = False

@@ -127,7 +127,9 @@ def about_sessions(draw: Draw, happenings: Sequence[Happening], *, sessions: int
     if form == 2:
         value = str(draw.between(15, 20))
         count = sum(each.kind == "roll" and each.what == value for each in chosen)
-        return _asked("number", f"How many dice rolls show a {value} {where}? {_REALLY} {_NUMBER_ALONE}", [count])
+        return _asked(
+            "number", f"How many dice rolls show the number {value} {where}? {_REALLY} {_NUMBER_ALONE}", [count]
+        )
     if form == 1:
         player = draw.pick(PLAYERS)
         count = sum(each.kind == "roll" and each.player == player for each in chosen)
