@@ -20,8 +20,8 @@ from rlm.evals.oolong_pairs_oracle import ORACLE
 from rlm.evals.task import Environment, Oracle, Score, Task
 from rlm.evals.textkit import Draw, agreement
 
-_ATTEMPTS = 50
-_MOST = 0.5
+_ATTEMPTS = 200
+_MOST = 0.25
 """The share of all pairs that an answer may be: more would reward listing them all."""
 _WRAPPED = re.compile(r"[(\[]\s*[\"']?(\d+)[\"']?\s*,\s*[\"']?(\d+)[\"']?\s*[)\]]")
 _OF_A_LINE = re.compile(r"^[^\d\n]*(\d+)[^\d\n]+(\d+)[^\d\n]*$", re.MULTILINE)
