@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rlm.evals.labelled import MONTHS, TOPICS, draw_items, rendered
 from rlm.evals.oolong_oracle import ORACLE
 from rlm.evals.oolong_questions import ABOUT_ITEMS, LESS, MORE, SAME, about_sessions
+from rlm.evals.oolong_rows import load_oolong_rows
 from rlm.evals.sessions import draw_sessions
 from rlm.evals.task import Environment, Oracle, Score, Task
 from rlm.evals.textkit import Draw, numbers_in
@@ -53,6 +54,8 @@ class OolongOptions(BaseModel):
     """Users of the list."""
     sessions: int = Field(default=6, ge=1, le=1000)
     """Sessions of the transcript."""
+    file: Path | None = None
+    """Rows of the published data set as JSON Lines, in place of what is generated; see `rlm.evals.oolong_rows`."""
 
 
 class Oolong:
@@ -65,10 +68,12 @@ class Oolong:
 
     def task(self, index: int, *, seed: int, options: Any, place: Path) -> Task:
         """One question about an input of its own."""
+        if options.file is not None:
+            return self._published(index, seed, options)
         draw = Draw(self.name, seed=seed, index=index)
         if options.real:
             happenings, context = draw_sessions(draw, count=options.items, sessions=options.sessions)
-            form, asked = "sessions", about_sessions(draw, happenings, sessions=options.sessions)
+            form, asked = "sessions", about_sessions(draw, happenings)
         else:
             topic = draw.pick(TOPICS)
             items = draw_items(draw, topic, count=options.items, users=options.users)
@@ -82,6 +87,20 @@ class Oolong:
             context=context,
             gold=asked.gold,
             info={"question": form, "answer": asked.kind, "items": options.items, "labels": options.labels},
+        )
+
+    def _published(self, index: int, seed: int, options: OolongOptions) -> Task:
+        assert options.file is not None
+        rows = load_oolong_rows(options.file)
+        # Every row comes once before the first comes again.
+        order = Draw(f"{self.name}-rows", seed=seed, index=0).sample(range(len(rows)))
+        row = rows[order[index % len(order)]]
+        return Task(
+            id=f"{self.name}-{seed}-{index}",
+            question=row["question"],
+            context=row["context_window_text_with_labels" if options.labels else "context_window_text"],
+            gold=row["gold"],
+            info={"question": "published", "answer": row["gold"]["kind"], "labels": options.labels},
         )
 
     def score(self, task: Task, answer: str) -> Score:

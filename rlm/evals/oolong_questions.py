@@ -113,7 +113,7 @@ ABOUT_ITEMS: dict[str, Callable[[Draw, Topic, Sequence[Item]], Asked]] = {
 _REALLY = "Only what is really done in the game counts, not what is merely talked about."
 
 
-def about_sessions(draw: Draw, happenings: Sequence[Happening], *, sessions: int) -> Asked:
+def about_sessions(draw: Draw, happenings: Sequence[Happening]) -> Asked:
     """A count of rolls or spells, or the first or last spell of a session."""
     session = draw.pick(happenings).session
     where, scope = draw.pick((("in all sessions together", None), (f"in session {session}", session)))
