@@ -124,7 +124,7 @@ def label_items(context: str, ask: Ask) -> tuple[list[str], list[Line]]:
     if all(" || Label: " in text for _, _, text in found):
         return classes, [(when, user, text.rpartition(" || Label: ")[2]) for when, user, text in found]
     chunks = [found[at : at + 50] for at in range(0, len(found), 50)]
-    task = f"To which of these classes: {', '.join(classes)}.\ndoes each text belong? A line each: number. class\n\n"
+    task = f"The classes: {', '.join(classes)}.\nTo which does each text belong? A line each: number. class\n\n"
     listed = ["\n".join(f"{n}. {text}" for n, (_, _, text) in enumerate(chunk, 1)) for chunk in chunks]
     items = []
     for chunk, reply in zip(chunks, ask([task + each for each in listed]), strict=True):
