@@ -1,0 +1,1 @@
+"""Evaluations: does it help, on what, and at what price."""
