@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # below its own only, however late it does so: not from above, and not from its neighbours.
 LAYERS = (
     {"commands"},
+    {"evals"},
     {"export"},
     {"demo", "view"},
     {"agent", "replay", "notebook"},
@@ -60,6 +61,7 @@ BOUNDARIES = {
     "rich": {"display", "commands"},
     "opentelemetry": {"otel", "commands"},
     "IPython": {"display"},
+    "sympy": {"evals"},
 }
 
 GUEST_PACKAGES = {"ipykernel", "IPython", "traitlets", "zmq"}
@@ -68,7 +70,7 @@ MAX_LINES = 400
 
 # What models are told is long; what code needs as a string is short. Text for people may be longer.
 MAX_WORDS = 30
-FOR_PEOPLE = {"commands", "demo", "export", "testing", "errors"}
+FOR_PEOPLE = {"commands", "demo", "export", "testing", "errors", "evals"}
 # These speak with the models: here a sentence that is not the message of an error is a prompt.
 TURN = {"run", "tree", "loop", "root", "conversation", "observation", "repetition", "reply", "prompts", "calls"}
 TURN |= {"compaction", "tools"}
