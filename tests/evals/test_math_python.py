@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from rlm.evals.math_python import ENVIRONMENT, Options, problem
+from rlm.evals.math_python import ENVIRONMENT, Options
 from rlm.evals.math_python.families import FAMILIES
+from rlm.evals.math_python.oracle import problem
 from rlm.evals.math_python.solvers import SOLVERS
 from rlm.evals.task import Task
+from tests.evals.playing import answered, talked
 
 PLACE = Path("unused")
 
@@ -148,6 +150,9 @@ def test_wrong_answers(gold: str, answer: str) -> None:
         "1/(sqrt(2)-sqrt(2))",
         "sqrt(-1)",
         "pi**pi",
+        "(" * 30 + "pi" + ")**512" * 30,
+        "sqrt(" * 15 + "pi" + ")**511" * 15,
+        "1" + " " * 3990 + "2",
         "(sqrt(2)+pi)**400/(sqrt(3)**511)",
         "\x00",
         "\ud800",
@@ -167,3 +172,21 @@ def test_hostile_answers_are_wrong_at_once(answer: str, tmp_path: Path, monkeypa
     assert reward("12", answer) == 0
     assert time.perf_counter() - began < 3
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
+@pytest.mark.parametrize("index", [2, 14])
+def test_the_oracle_computes_the_answer_and_the_other_does_not(index: int, tmp_path: Path) -> None:
+    made = ENVIRONMENT.task(index, seed=1, options=Options(), place=tmp_path)
+    assert ENVIRONMENT.score(made, answered(ENVIRONMENT, made, tmp_path)).reward == 1
+    assert ENVIRONMENT.score(made, answered(ENVIRONMENT, made, tmp_path, bad=True)).reward == 0
+
+
+def test_the_plain_model_knows_some_formulas() -> None:
+    options = Options()
+    rewards = {}
+    for index in range(len(FAMILIES)):
+        made = ENVIRONMENT.task(index, seed=1, options=options, place=PLACE)
+        rewards[made.info["variant"]] = ENVIRONMENT.score(made, talked(ENVIRONMENT.oracle.llm, made.question)).reward
+    assert rewards["urn"] == rewards["roots"] == 1
+    assert rewards["tower"] == rewards["determinant"] == 0

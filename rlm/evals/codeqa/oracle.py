@@ -39,7 +39,8 @@ def bad_root(request: ScriptedRequest) -> str:
     word = list(found[1].values())[-1] if found else "def"
     return _cell(
         f"hits = context.grep({re.escape(word)!r}, limit=5)\n"
-        "answer['content'] = f'{len(hits)} lines: ' + ', '.join(hit[2].split()[0] for hit in hits if hit[2].split())\n"
+        "words = [hit[2].split()[0] for hit in hits if hit[2].split()]\n"
+        "answer['content'] = f'{len(hits)} or {len(hits) + 1}: ' + ', '.join(words)\n"
         "answer['ready'] = True"
     )
 

@@ -60,7 +60,7 @@ def _bases(facts: Facts) -> list[Chosen]:
 
 
 def _definitions(facts: Facts) -> list[Chosen]:
-    names = Counter(name for file in facts.files.values() for name in file.defined)
+    names = {name for file in facts.files.values() for name in file.defined}
     return [{"name": name} for name in sorted(names) if len(name) > 3]
 
 

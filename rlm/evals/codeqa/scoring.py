@@ -47,7 +47,8 @@ def members(text: str, *, paths: bool) -> list[str]:
     """
     found: dict[str, None] = {}
     for line in text.splitlines():
-        line = _LEAD.sub("", _BULLET.sub("", line), count=1).strip()
+        # Single spaces, so that no pattern has long stretches of them to try.
+        line = _LEAD.sub("", _BULLET.sub("", " ".join(line.split())), count=1).strip()
         for piece in re.split(r"[,;]|\s+and\s+|^and\s+", line.strip("[]{}()") if not line.endswith("()") else line):
             quoted = re.findall(r"`([^`]+)`", piece)
             name = (quoted[0] if len(quoted) == 1 else piece).strip(" \t`'\"*.")

@@ -10,15 +10,32 @@ MAX_ANSWER = 2000
 MAX_FURTHER_WORDS = 15
 """Of a sentence around a name."""
 _LEAD = re.compile(r"^(?:(?:the|my|final)\s+)*(?:answer|name)(?:\s+is)?\s*:?\s*|^it\s+is\s+|^it's\s+", re.IGNORECASE)
+_OPENERS = {
+    "the",
+    "it",
+    "answer",
+    "her",
+    "his",
+    "its",
+    "their",
+    "this",
+    "that",
+    "name",
+    "so",
+    "thus",
+    "therefore",
+    "final",
+}
+_OPENERS |= {"according", "based", "in", "after", "my", "i", "he", "she", "they", "as", "hence", "a", "an"}
 _DOUBT = {"not", "or", "neither", "nor", "either", "maybe", "cannot", "unknown", "and", "isn", "perhaps"}
 
 
 def names(answer: str, accepted: Iterable[str]) -> bool:
     """Whether the answer is one of the `accepted` names, or a short sentence that names it and nothing else.
 
-    Case, accents, punctuation, quotes and a leading article do not count. In a sentence, no other capitalised word may
-    follow the first one, and none that leaves it open: a list of candidates is no answer. If there are several lines,
-    the last one counts.
+    Case, accents, punctuation, quotes and a leading article do not count. A sentence may hold no further
+    capitalised word but those that sentences open with, and none that leaves it open: a list of candidates is
+    no answer. If there are several lines, the last one counts.
     """
     lines = [line for line in answer[-MAX_ANSWER:].strip().splitlines() if line.strip()]
     if not lines:
@@ -44,7 +61,5 @@ def _is_said_alone(text: str, name: str) -> bool:
     if len(around) != 2:
         return False
     further = " ".join(around).split()
-    capitals = {normal(word) for word in re.findall(r"\b[A-Z]\w*", text)[0:]}
-    first = normal(text).split()[:1]
-    others = capitals - set(name.split()) - {"the", ""} - set(first)
-    return len(further) <= MAX_FURTHER_WORDS and not others and _DOUBT.isdisjoint(further)
+    others = {normal(word) for word in re.findall(r"\b[A-Z]\w*", text)} - set(name.split()) - {""}
+    return len(further) <= MAX_FURTHER_WORDS and others <= _OPENERS and _DOUBT.isdisjoint(further)
