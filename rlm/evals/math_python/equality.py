@@ -42,10 +42,10 @@ def equal(text: str, gold: str) -> bool:
     """Whether `text` is an expression that equals `gold`. Raises `NoExpression` where `text` is none."""
     value = parse(text)
     wanted = parse(gold)
-    if isinstance(value, Fraction) or isinstance(wanted, Fraction):
+    if isinstance(value, Fraction):
         # An irrational number has no exact decimal, so a decimal that is close to it is not it.
-        return bool(_exact(value) == _exact(wanted))
-    return _agree(value, wanted)
+        return bool(value == wanted)
+    return _agree(value, _tree(wanted))
 
 
 def parse(text: str) -> Any:
@@ -153,18 +153,6 @@ def _bounded(value: Fraction) -> Fraction:
 
 def _tree(value: Any) -> Any:
     return _sympy().Rational(value.numerator, value.denominator) if isinstance(value, Fraction) else value
-
-
-def _exact(value: Any) -> Any:
-    """A tree whose value is a rational number as that number where sympy sees it at once, e.g. sqrt(2)*sqrt(2)."""
-    if isinstance(value, Fraction):
-        return value
-    number = _number(value)
-    if number is None:
-        return None
-    nearest = _sympy().nsimplify(number, rational=True, tolerance=_sympy().Float(10) ** -SAME)
-    found = Fraction(int(nearest.p), int(nearest.q))
-    return found if found.denominator < 10**12 and _agree(value, _tree(found)) else None
 
 
 def _agree(left: Any, right: Any) -> bool:
