@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from rlm.errors import ConfigError
 from rlm.evals.math_python import ENVIRONMENT, Options
 from rlm.evals.math_python.families import FAMILIES
 from rlm.evals.math_python.oracle import problem
@@ -51,6 +53,12 @@ def test_the_same_seed_makes_the_same_task_and_another_one_another() -> None:
     assert ENVIRONMENT.task(17, seed=4, options=options, place=PLACE).question != first[17].question
     # Pinned: it is the same on every machine.
     assert first[1].gold == "5/11"
+
+
+def test_without_sympy_there_is_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sympy", None)
+    with pytest.raises(ConfigError, match=r"rlm-kernel\[evals\]"):
+        ENVIRONMENT.task(0, seed=1, options=Options(), place=PLACE)
 
 
 def test_an_unknown_family_is_an_error() -> None:

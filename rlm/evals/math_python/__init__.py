@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from rlm.evals.math_python.equality import NoExpression, equal
+from rlm.evals.math_python.equality import NoExpression, check_installed, equal
 from rlm.evals.math_python.families import FAMILIES
 from rlm.evals.math_python.oracle import bad_root, llm, root, sub
 from rlm.evals.math_python.reading import candidates, parts
@@ -49,6 +49,8 @@ class MathPython:
     oracle = Oracle(root=root, bad_root=bad_root, sub=sub, llm=llm)
 
     def task(self, index: int, *, seed: int, options: Any, place: Path) -> Task:
+        """Raises `ConfigError` without sympy (the extra `evals`)."""
+        check_installed()
         rng = random.Random(f"{seed}-{index}-{NAME}")
         family = _BY_NAME[options.families[index % len(options.families)]]
         numbers = family.draw(rng)

@@ -48,6 +48,11 @@ def equal(text: str, gold: str) -> bool:
     return _agree(value, _tree(wanted))
 
 
+def check_installed() -> None:
+    """Raises `ConfigError` without sympy: before a task is played, not when its answer is scored."""
+    _sympy()
+
+
 def parse(text: str) -> Any:
     """A `Fraction`, or a tree of sympy's that is not evaluated yet. Raises `NoExpression`."""
     if len(text) > MAX_CHARS:
