@@ -61,6 +61,7 @@ BOUNDARIES = {
     "rich": {"display", "commands"},
     "opentelemetry": {"otel", "commands"},
     "IPython": {"display"},
+    "sympy": {"evals"},
 }
 
 GUEST_PACKAGES = {"ipykernel", "IPython", "traitlets", "zmq"}
