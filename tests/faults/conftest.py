@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from rlm import RLM, RunResult, Settings, root
+from rlm.commands import app
 from rlm.models import chat
 from rlm.models.retry import RetryPolicy
 from rlm.testing import ScriptedModelServer
@@ -49,7 +50,7 @@ class Told(NamedTuple):
 
 def read(path: Path) -> list[dict[str, Any]]:
     """Every whole event of a trace."""
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
@@ -80,3 +81,19 @@ def ended_well_recorded(told: Told) -> None:
     assert told.events[-1]["result"] == told.result.to_dict()
     numbers = [event["seq"] for event in told.events]
     assert numbers == sorted(set(numbers))
+
+
+@pytest.fixture
+def cli(isolated_env: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`cli(server, *options)` runs `rlm ask` on a small document; its exit code, stdout and stderr."""
+
+    def ask(server: ScriptedModelServer | str, *options: object) -> tuple[int, str, str]:
+        base_url = server if isinstance(server, str) else server.base_url
+        document = isolated_env / "document.txt"
+        document.write_text("a document", encoding="utf-8")
+        models = ("--model", "root", "--sub-model", "sub", "--base-url", base_url, "--sandbox", "process")
+        capfd.readouterr()
+        code = app.run(["ask", "q", str(document), *models, *map(str, options)])
+        return (code, *capfd.readouterr())
+
+    return ask

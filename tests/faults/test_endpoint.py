@@ -118,7 +118,10 @@ def test_a_fault_that_passes_is_not_noticed(level: str, play: Play) -> None:
     if level == "root":
         replies = {"root": flaky(turns)}
     elif level == "sub":
-        replies = {"root": cell(f"{many}\nanswer['content'] = ','.join(out)\nanswer['ready'] = True"), "sub": flaky(sub)}
+        replies = {
+            "root": cell(f"{many}\nanswer['content'] = ','.join(out)\nanswer['ready'] = True"),
+            "sub": flaky(sub),
+        }
     else:
         kid = "answer['content'] = rlm_query('which?', context='x')\nanswer['ready'] = True"
         replies = {"root": cell(kid), "sub": flaky(turns)}
@@ -193,7 +196,9 @@ def test_an_endpoint_that_goes_away_in_the_middle(level: str, play: Play) -> Non
     assert resumed.result.answer == "the answer"
 
 
-@pytest.mark.parametrize("arguments", ['{"code": "print(1', "[]", '{"code": 7}', "", '{"\\ud800": "\\ud800"}', "[" * 5000])
+@pytest.mark.parametrize(
+    "arguments", ['{"code": "print(1', "[]", '{"code": 7}', "", '{"\\ud800": "\\ud800"}', "[" * 5000]
+)
 @pytest.mark.parametrize("level", ["root", "sub"])
 def test_tool_calls_with_broken_arguments_are_told_to_the_model(level: str, arguments: str, play: Play) -> None:
     name = "python" if level == "root" else "search"
