@@ -11,18 +11,20 @@ SECRET = frozenset({"api_key", "sub_api_key"})
 """Come from the environment, also when a run is taken up again."""
 _BY_NAME = ("headers", "mcp")
 """May hold keys, so only that they were there is kept."""
+_URLS = ("base_url", "sub_base_url")
+"""Their queries may hold keys."""
 
 
 def told(settings: Settings) -> dict[str, Any]:
     """Plain JSON: every setting that is not its default. What cannot be written down is left out and named in
-    `left_out`: headers, MCP servers, and tools and functions that are Python objects."""
+    `left_out`: headers, MCP servers, URLs with a query, and tools and functions that are Python objects."""
     kept: dict[str, Any] = {}
     left_out = []
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if name in SECRET or value == Settings.model_fields[name].default:
             continue
-        if name in _BY_NAME or not _is_plain(value):
+        if name in _BY_NAME or (name in _URLS and "?" in value) or not _is_plain(value):
             left_out.append(name)
             continue
         kept[name] = json.loads(json.dumps(value, default=_plain))
