@@ -6,6 +6,7 @@ be had.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def _cut(data: bytes) -> tuple[bytes, list[bytes]]:
     """The bytes as a whole, and cut into pieces."""
     whole = data[CUTS:]
     edges = sorted({0, len(whole), *(point * len(whole) // 256 for point in data[:CUTS])})
-    return whole, [whole[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return whole, [whole[start:end] for start, end in itertools.pairwise(edges)]
 
 
 def _decoded(decoder: object, pieces: Sequence[bytes]) -> list[object]:
