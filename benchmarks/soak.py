@@ -63,7 +63,7 @@ class Noted:
             self._all.add((kind, value))
             self._note(lease, kind, value)
 
-        leases.Lease.note = note  # type: ignore[method-assign]
+        leases.Lease.note = note  # type: ignore[method-assign, assignment]
         return self
 
     def __exit__(self, *_: object) -> None:

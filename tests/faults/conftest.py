@@ -33,7 +33,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same retries as ever, on a shorter scale; the client is loaded, which takes longer than these."""
     from openai import AsyncOpenAI, DefaultAioHttpClient  # noqa: F401
 
-    scale = {"base_delay": 0.002, "max_delay": 0.01, "patience": PATIENCE, "unreachable_patience": PATIENCE}
+    scale: dict[str, Any] = {
+        "base_delay": 0.002,
+        "max_delay": 0.01,
+        "patience": PATIENCE,
+        "unreachable_patience": PATIENCE,
+    }
     monkeypatch.setattr(chat, "RetryPolicy", partial(RetryPolicy, **scale))
     monkeypatch.setattr(root, "REASK_AFTER", (0.01, 0.01))
 

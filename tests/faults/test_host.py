@@ -66,7 +66,8 @@ def fill(place: Path) -> Path:
 
 def test_a_disk_that_is_full_in_the_middle_ends_the_trace_and_not_the_run(small_disk: Mount, play: Play) -> None:
     """The trace ends at a whole line, the user is told, and the run can be taken up again from there."""
-    disk, fillers = small_disk("1m"), []
+    disk = small_disk("1m")
+    fillers: list[Path] = []
 
     def root(request: ScriptedRequest) -> Any:
         if request.turn == 1 and not fillers:

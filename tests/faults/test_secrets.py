@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from pydantic import SecretStr
 
 from rlm import RLM, ModelError, RLMError, Settings
 from rlm.commands import app
@@ -149,8 +150,8 @@ def settings(base_url: str) -> Settings:
         model="root",
         sub_model="sub",
         base_url=f"{base_url}?api-token={QUERY}",
-        api_key=KEY,
-        sub_api_key=SUB_KEY,
+        api_key=SecretStr(KEY),
+        sub_api_key=SecretStr(SUB_KEY),
         headers={"X-Auth-Token": HEADER},
         no_trace=True,
         sandbox="process",

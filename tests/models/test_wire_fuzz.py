@@ -23,10 +23,14 @@ ENDPOINT = Endpoint.parse("http://127.0.0.1:9/v1", api_key="sk-0123456789", head
 ASK = [{"role": "user", "content": "x"}]
 
 # Values of any type where another was expected, deep enough to stand for each other.
-ODD = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-ODD = st.recursive(
-    ODD, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-)
+PLAIN: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+
+
+def _around(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3))
+
+
+ODD = st.recursive(PLAIN, _around)
 
 
 def some(**fields: Any) -> Any:
