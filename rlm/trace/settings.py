@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rlm.config import Settings
+from rlm.config import Settings, may_hold_keys
 
 SECRET = frozenset({"api_key", "sub_api_key"})
 """Come from the environment, also when a run is taken up again."""
-_BY_NAME = ("headers", "mcp")
-"""May hold keys, so only that they were there is kept."""
-_URLS = ("base_url", "sub_base_url")
-"""Their queries may hold keys."""
 
 
 def told(settings: Settings) -> dict[str, Any]:
@@ -24,7 +20,7 @@ def told(settings: Settings) -> dict[str, Any]:
         value = getattr(settings, name)
         if name in SECRET or value == Settings.model_fields[name].default:
             continue
-        if name in _BY_NAME or (name in _URLS and "?" in value) or not _is_plain(value):
+        if may_hold_keys(name, value) or not _is_plain(value):
             left_out.append(name)
             continue
         kept[name] = json.loads(json.dumps(value, default=_plain))

@@ -135,7 +135,7 @@ def test_no_secret_is_written_for_an_option_that_cannot_be_used(options: tuple[s
     wrote.check()
 
 
-@pytest.mark.parametrize("line", [f'api_key = ["{KEY}"]', f'headers = "{HEADER}"', f'api_key = "{KEY}'])
+@pytest.mark.parametrize("line", [f'api_key = ["{KEY}"]', f'functions = "{HEADER}"', f'api_key = "{KEY}'])
 def test_no_secret_is_written_for_a_configuration_that_cannot_be_read(line: str, ask: Ask, isolated_env: Path) -> None:
     user = Path(os.environ["XDG_CONFIG_HOME"]) / "rlm" / "config.toml"
     user.parent.mkdir(parents=True)
@@ -164,7 +164,7 @@ async def test_no_secret_is_in_any_repr_or_exception() -> None:
     def say(*things: object) -> None:
         said.extend(text for thing in things for text in (repr(thing), str(thing)))
 
-    quoting = lambda request: Fault.http(401, echo(request))  # noqa: E731
+    quoting = lambda request: Fault.http(401, f"{request.headers} {QUERY}")  # noqa: E731
     with ScriptedModelServer({"*": quoting}) as server:
         chosen = settings(server.base_url)
         rlm = RLM(settings=chosen)
@@ -240,3 +240,14 @@ def test_a_run_connects_to_its_endpoint_and_to_nothing_else(isolated_env: Path) 
     elsewhere = [each for each in seen if f"127.0.0.1', {port}" not in each[1]]
     assert elsewhere == []
     assert [event for event, _ in seen].count("socket.connect") >= 2, "the hook sees connections"
+
+
+def test_a_url_with_a_query_is_given_again_when_the_run_is_taken_up(isolated_env: Path, quick: None) -> None:
+    """The trace does not keep it, and what it would say in its place is no URL."""
+    replies: list[Any] = [Fault.http(400, "no"), FINISH]
+    with ScriptedModelServer({"root": replies}) as server:
+        chosen = settings(server.base_url).model_copy(update={"no_trace": False, "trace_dir": isolated_env})
+        failed = RLM(settings=chosen).run("q", "c")
+        assert failed.trace is not None
+        assert failed.trace.read_text(encoding="utf-8").count('"left_out":["base_url"') == 1
+        assert RLM(settings=chosen).resume(failed.run_id).answer == "the answer"
