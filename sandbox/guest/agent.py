@@ -266,7 +266,7 @@ class Agent:
         return kernel.credit > 0
 
     def hurry(self, kernel: KernelLink) -> None:
-        """What a dead kernel still said, such as its last `answer`, goes before the word of its end, if it is little."""
+        """What a dead kernel still said, such as its last `answer`, goes before word of its end, if it is little."""
         while self.bulk_size < LAST_WORDS and kernel.credit > 0 and self.read_guest(kernel):
             continue
         if self.bulk_size >= LAST_WORDS:
