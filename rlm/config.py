@@ -7,7 +7,7 @@ gathers them from flags, environment and files.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -53,6 +53,11 @@ class Price(BaseModel):
     output: float = Field(ge=0)
     cached_input: float | None = Field(default=None, ge=0)
     """Input that the endpoint reports as read from its cache; the price of `input` when not given."""
+
+
+def may_hold_keys(name: str, value: Any) -> bool:
+    """Whether this value of a setting is better not written down: headers, MCP servers, URLs with a query."""
+    return name in ("headers", "mcp") or (name in ("base_url", "sub_base_url") and "?" in str(value))
 
 
 class Settings(BaseModel):
@@ -164,6 +169,10 @@ class Settings(BaseModel):
         if runtime is not None and info.data.get("sandbox", "auto") not in ("auto", "docker"):
             raise ValueError("only the docker sandbox has runtimes")
         return runtime
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, "…" if value and may_hold_keys(name or "", value) else value
 
     def model_at(self, depth: int) -> str | None:
         """The model of rollouts at this depth, and of the plain calls that one a level above makes."""

@@ -114,8 +114,9 @@ class EventLog:
         self._seq = seq
         self._known = known
 
-    def add_sink(self, sink: Sink) -> None:
-        self._sinks.append(sink)
+    def record_to(self, sink: Sink) -> None:
+        """Have `sink` get each event before all others: what is shown is on record, or it was told that it is not."""
+        self._sinks.insert(0, sink)
 
     def emit(self, type_: str, /, **fields: Any) -> None:
         if self._known is not None and (fields.get("past") or identity({"type": type_, **fields}) in self._known):

@@ -23,29 +23,22 @@ class _Reader:
         self._unfinished: dict[tuple[str, int], PastCall] = defaultdict(PastCall)
         self._running: dict[str, list[Event]] = {}
         """What calls came to since the cell began that is running, by rollout."""
-        self._begun: float | None = None
-        """When this process, or one of those before it, took the run up."""
-        self._last = 0.0
+        self._last: float | None = None
+        """When the last event came, in the same process."""
 
     def read(self, events: Iterable[Event]) -> Past:
         for event in events:
-            if event["type"] == "run.resumed":
-                self._pause()
-            self._begun = event["ts"] if self._begun is None else self._begun
+            if event["type"] != "run.resumed" and self._last is not None:
+                # A clock that was set back has not given any time back.
+                self.past.seconds += max(0.0, event["ts"] - self._last)
             self._last = event["ts"]
             self.past.last_seq = max(self.past.last_seq, event["seq"])
             if known := identity(event):
                 self.past.known.add(known)
             if take := getattr(self, f"_{event['type'].replace('.', '_')}", None):
                 take(event)
-        self._pause()
         self._finish()
         return self.past
-
-    def _pause(self) -> None:
-        if self._begun is not None:
-            self.past.seconds += self._last - self._begun
-            self._begun = None
 
     def _finish(self) -> None:
         past = self.past

@@ -258,7 +258,7 @@ class Run:
         folder = self._record.folder if self._record else runs_dir(self._settings.trace_dir) / self.id
         secrets = secrets_of(self._settings)
         self._trace = TraceWriter(folder, secrets=secrets, on_error=lambda text: self._emit("notice", text=text))
-        self._events.add_sink(self._trace)
+        self._events.record_to(self._trace)
         try:
             yield folder
         except UserError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlm import threads
-from rlm.errors import SandboxError
+from rlm.errors import SandboxError, SandboxUnavailable
 from rlm.kernels import engine, leases
 from rlm.kernels.deaths import death_from_status
 from rlm.kernels.dockerstream import Demultiplexer
@@ -105,6 +105,9 @@ class Container:
             await self.kill()
             # The engine's auto-remove may still be at it, and a lease must not end before its container.
             await asyncio.to_thread(engine.remove_with, self._engine.client, self.container_name)
+        except SandboxUnavailable:
+            # The engine is away. The lease stays, and has a later command see to what is left.
+            return
         finally:
             self._writer.close()
             with contextlib.suppress(OSError):

@@ -55,21 +55,26 @@ class Lease:
         self._released = False
 
     def note(self, kind: Literal["container", "cgroup", "mark", "process"], value: str) -> None:
-        """A container by its name, a control group by its folder, processes by their mark."""
+        """A container by its name, a control group by its folder, processes by their mark.
+
+        Raises `SandboxUnavailable` where that cannot be written down.
+        """
         self._resources.append((kind, value))
         staged = self._path.with_suffix(f".{secrets.token_hex(4)}.tmp")
-        staged.write_text(_encode(self._host, self._resources), encoding="utf-8")
-        staged.replace(self._path)
+        with _written(self._path.parent):
+            staged.write_text(_encode(self._host, self._resources), encoding="utf-8")
+            staged.replace(self._path)
 
     def note_process(self, pid: int) -> None:
         """A process whose end is the end of everything in its sandbox."""
         self.note("process", f"{pid}:{start_time(pid) or ''}")
 
     def release(self) -> None:
-        """Idempotent: the number may be another's by the second time."""
+        """Idempotent: the number may be another's by the second time. What cannot be deleted, a later `reap` does."""
         if not self._released:
             self._released = True
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
 
 def default_root() -> Path:
@@ -78,22 +83,34 @@ def default_root() -> Path:
 
 
 def acquire(*, root: Path | None = None) -> Lease:
-    """A lease with a uid that no living sandbox of this user has. Raises `SandboxUnavailable` if all are taken."""
+    """A lease with a uid that no living sandbox of this user has.
+
+    Raises `SandboxUnavailable` if all are taken, or none can be written down.
+    """
     folder = root or default_root()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     host = HostId.current()
-    staged = folder / f"{secrets.token_hex(8)}.tmp"
-    staged.write_text(_encode(host, []), encoding="utf-8")
-    try:
-        for _ in range(1000):
-            # A random number, for other users of this machine keep their leases elsewhere.
-            path = folder / f"{random.randint(FIRST_UID, LAST_UID)}.json"
-            with contextlib.suppress(FileExistsError):
-                os.link(staged, path)
-                return Lease(path, host)
-    finally:
-        staged.unlink()
+    with _written(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        staged = folder / f"{secrets.token_hex(8)}.tmp"
+        try:
+            staged.write_text(_encode(host, []), encoding="utf-8")
+            for _ in range(1000):
+                # A random number, for other users of this machine keep their leases elsewhere.
+                path = folder / f"{random.randint(FIRST_UID, LAST_UID)}.json"
+                with contextlib.suppress(FileExistsError):
+                    os.link(staged, path)
+                    return Lease(path, host)
+        finally:
+            staged.unlink(missing_ok=True)
     raise SandboxUnavailable(f"no sandbox uid is free: {folder} is full of leases")
+
+
+@contextlib.contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SandboxUnavailable(f"cannot keep a lease in {folder}: {error.strerror or error}") from error
 
 
 def list_leftovers(*, root: Path | None = None, ask_engine: bool = True) -> list[Leftover]:

@@ -7,16 +7,17 @@ handed to the kernel that it names; the numbers are the host's.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rlm.bridge.server import WINDOW, GuestBridge
-from rlm.errors import SandboxError
+from rlm.errors import SandboxError, SandboxUnavailable
 from rlm.kernels import jupyter
 from rlm.kernels.deaths import read_death
 from rlm.kernels.forked import ForkedKernel
 from rlm.kernels.link import AgentLink, Control
-from rlm.protocols import Answer, Death, Emit, Launcher, SandboxSpec
+from rlm.protocols import Answer, Death, Emit, Launcher, Process, SandboxSpec
 
 START_TIMEOUT = 120.0
 """Seconds for the sandbox to build `context`: 1 GB of text takes about one."""
@@ -24,6 +25,8 @@ FILES_SHARE = 8
 """After an out-of-memory kill, a sandbox with more than one part in so many taken by files is given up."""
 MAX_LAUNCHES = 10
 """Sandboxes that one run may use up."""
+ENGINE_SECONDS = 30.0
+"""How long a run whose sandbox was lost waits for the engine to come back, which may be about to restart."""
 MAX_NUMBER = 0xFFFF
 """Kernel numbers are two bytes of a frame's header."""
 
@@ -66,7 +69,7 @@ class SandboxSession:
         """End what is left of a lost sandbox and launch another one. Raises `SandboxError`."""
         async with self._launching:
             await self._drop_link()
-            await self._launch()
+            await self._launch(patience=ENGINE_SECONDS)
 
     async def fork(
         self,
@@ -110,11 +113,11 @@ class SandboxSession:
         self._closed = True
         await self._drop_link()
 
-    async def _launch(self) -> None:
+    async def _launch(self, *, patience: float = 0.0) -> None:
         self._launches += 1
         if self._launches > MAX_LAUNCHES:
             raise SandboxError(f"the sandbox was lost {MAX_LAUNCHES} times; giving up")
-        process = await self._launcher.launch(self._spec)
+        process = await self._process(time.monotonic() + patience)
         if self._closed:
             await process.aclose()
             raise SandboxError("this sandbox is closed")
@@ -125,6 +128,16 @@ class SandboxSession:
         self._link.control("boot", config=dict(self._spec.config))
         await asyncio.to_thread(jupyter.warm)
         await self.unless_ended(self._ready, "start")
+
+    async def _process(self, until: float) -> Process:
+        """A new agent; what cannot be had yet is waited for. Raises `SandboxUnavailable`."""
+        while True:
+            try:
+                return await self._launcher.launch(self._spec)
+            except SandboxUnavailable:
+                if time.monotonic() >= until or self._closed:
+                    raise
+            await asyncio.sleep(1.0)
 
     async def _drop_link(self) -> None:
         link, self._link = self._link, None

@@ -22,7 +22,7 @@ _ORPHANED_SECONDS = 24 * 3600
 @contextmanager
 def scratch_dir() -> Iterator[Path]:
     """A new, empty folder, removed at the end. Raises `ConfigError` where none can be made."""
-    root = _root()
+    root = default_root()
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         outer = Path(tempfile.mkdtemp(dir=root))
@@ -40,7 +40,7 @@ def scratch_dir() -> Iterator[Path]:
 
 def reap() -> list[Path]:
     """Remove the folders of dead processes; says which. Blocking, and quick when there are none."""
-    root = _root()
+    root = default_root()
     dead = [outer for outer in root.iterdir() if _is_dead(outer)] if root.is_dir() else []
     for outer in dead:
         shutil.rmtree(outer, ignore_errors=True)
@@ -57,5 +57,6 @@ def _is_dead(outer: Path) -> bool:
         return False  # another user's, or gone meanwhile
 
 
-def _root() -> Path:
+def default_root() -> Path:
+    """Where the folders are: the user's own, and the same for all of their commands."""
     return platformdirs.user_state_path("rlm") / "scratch"

@@ -18,7 +18,7 @@ class Endpoint:
     """One OpenAI-compatible API, as a model sees it. Made by `Endpoint.parse`."""
 
     base: URL
-    query: Mapping[str, str]
+    query: Mapping[str, str] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     """Sent with every request, authorization included."""
     secrets: tuple[str, ...] = field(repr=False)
@@ -31,7 +31,9 @@ class Endpoint:
         except ValueError:
             url = URL()
         if url.scheme not in ("http", "https") or not url.host:
-            raise ConfigError(f"not an http or https URL: {_printable(base_url)!r}")
+            # Without what may hold a key: a user's password, and a query.
+            shown = base_url.partition("?")[0].rpartition("@")[2]
+            raise ConfigError(f"not an http or https URL: {_printable(shown)!r}")
         if url.user is not None or url.password is not None:
             raise ConfigError("the base URL must not hold a user name; send an Authorization header instead")
         api_key = (api_key or "").strip()
@@ -42,7 +44,8 @@ class Endpoint:
         for name, value in sent.items():
             if not (name + value).isprintable() or not value.isascii():
                 raise ConfigError(f"the header {_printable(name)!r} has a value that HTTP cannot carry")
-        secret = [value for name, value in sent.items() if any(word in name.lower() for word in _SECRET_NAMES)]
+        named_values = [*sent.items(), *url.query.items()]
+        secret = [value for name, value in named_values if any(word in name.lower() for word in _SECRET_NAMES)]
         secrets = {api_key, *secret, *(value.rpartition(" ")[2] for value in secret)}
         base = url.with_query(None).with_fragment(None)
         return cls(

@@ -17,6 +17,8 @@ from rlm.models.failures import AttemptFailed, from_reply_error
 from rlm.protocols import Completion, Message, Tokens
 
 _CAPS = ("max_tokens", "max_completion_tokens")
+MOST_TOKENS = 10**9
+"""Of one request. A usage figure beyond it is a mistake, which must not use up a budget: it is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +151,4 @@ def _object(raw: bytes, endpoint: Endpoint) -> dict[str, Any]:
 
 def _count(value: object) -> int | None:
     """A token count as an int; None for anything that is not one."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import logging
 import os
 import shlex
@@ -274,6 +275,8 @@ def _short_url(url: str) -> str:
 
 
 def _short_command(command: tuple[str, ...]) -> str:
-    """`uvx mcp-server-git`: the program, and what it runs if it is a runner. Options may hold keys."""
-    plain = [each for each in command[1:] if not each.startswith("-")]
+    """`uvx mcp-server-git`: the program, and what it runs if it is a runner. Options, and what follows a long one,
+    may hold keys."""
+    pairs = itertools.pairwise(command)
+    plain = [each for before, each in pairs if not each.startswith("-") and not before.startswith("--")]
     return " ".join(os.path.basename(each)[:40] for each in (command[0], *plain[:1]))

@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rlm.config import Settings
+from rlm.config import Settings, may_hold_keys
 
 SECRET = frozenset({"api_key", "sub_api_key"})
 """Come from the environment, also when a run is taken up again."""
-_BY_NAME = ("headers", "mcp")
-"""May hold keys, so only that they were there is kept."""
 
 
 def told(settings: Settings) -> dict[str, Any]:
     """Plain JSON: every setting that is not its default. What cannot be written down is left out and named in
-    `left_out`: headers, MCP servers, and tools and functions that are Python objects."""
+    `left_out`: headers, MCP servers, URLs with a query, and tools and functions that are Python objects."""
     kept: dict[str, Any] = {}
     left_out = []
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if name in SECRET or value == Settings.model_fields[name].default:
             continue
-        if name in _BY_NAME or not _is_plain(value):
+        if may_hold_keys(name, value) or not _is_plain(value):
             left_out.append(name)
             continue
         kept[name] = json.loads(json.dumps(value, default=_plain))

@@ -32,6 +32,8 @@ from guest import procs, wire
 CHUNK = 1 << 16
 OUT_BOUND = 1 << 20
 """Bytes that may wait for the host before the agent stops reading from kernels."""
+LAST_WORDS = 1 << 20
+"""With fewer bytes than these on their way, those of a dead kernel overtake the others."""
 SWEEPS = 20
 """Passes over /proc that a dead kernel's processes get before everything is killed at once."""
 
@@ -245,21 +247,34 @@ class Agent:
             self.send_control("failed", kernel=kernel.number, detail=word.decode("utf-8", "replace"))
         return word
 
-    def read_guest(self, kernel: KernelLink) -> None:
+    def read_guest(self, kernel: KernelLink) -> bool:
+        """Take what a kernel says on its bridge; whether there may be more."""
         try:
             data = kernel.bridge.recv(min(CHUNK, kernel.credit))
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             kernel.credit = 0
             self.send_control("bridge_closed", kernel=kernel.number)
-            return
+            return False
         kernel.credit -= len(data)
         frame = wire.agent_frame(wire.BRIDGE, kernel.number, data)
         self.bulk.append(frame)
         self.bulk_size += len(frame)
+        return kernel.credit > 0
+
+    def hurry(self, kernel: KernelLink) -> None:
+        """What a dead kernel still said, such as its last `answer`, goes before word of its end, if it is little."""
+        while self.bulk_size < LAST_WORDS and kernel.credit > 0 and self.read_guest(kernel):
+            continue
+        if self.bulk_size >= LAST_WORDS:
+            return
+        for frame in [self.bulk.popleft() for _ in range(len(self.bulk))]:
+            of_it = wire.HEADER.unpack_from(frame)[2] == kernel.number
+            self.bulk_size -= len(frame) if of_it else 0
+            (self.urgent if of_it else self.bulk).append(frame)
 
     def write_guest(self, kernel: KernelLink) -> None:
         try:
@@ -341,6 +356,7 @@ class Agent:
             # Its end may be heard of before its reason is; somebody else may hold the pipe open.
             os.set_blocking(kernel.ready, False)
             self.last_word(kernel)
+        self.hurry(kernel)
         kernel.close()
         self.sweep(kernel.pid)
         facts = {"oom_kills": procs.oom_kills(), "files": procs.files_in_memory()}

@@ -116,9 +116,16 @@ class AnswerKeeper:
     """Owns the `answer` of one kernel: pushes it, mends it when a cell has broken it."""
 
     def __init__(
-        self, push: Callable[[dict[str, Any]], None], *, content: str = "", version: int = 0, typed: bool = False
+        self,
+        push: Callable[[dict[str, Any]], None],
+        *,
+        flush: Callable[[], None],
+        content: str = "",
+        version: int = 0,
+        typed: bool = False,
     ) -> None:
         self._push = push
+        self._flush = flush
         self._typed = typed
         self._lock = threading.RLock()
         self._pushed: tuple[str, bool] = (content, False)
@@ -130,20 +137,22 @@ class AnswerKeeper:
 
     def changed(self) -> None:
         self._dirty = True
-        if time.monotonic() - self._pushed_at >= PUSH_EVERY:
-            self.push()
+        if time.monotonic() - self._pushed_at >= PUSH_EVERY and self.push():
+            # The cell's next line may be its last, and an answer is worth a moment.
+            self._flush()
 
-    def push(self) -> None:
-        """Send the current state if the host does not have it."""
+    def push(self) -> bool:
+        """Send the current state if the host does not have it; says whether there was anything to send."""
         with self._lock:
             self._dirty = False
             state = self.state()
             if state == self._pushed:
-                return
+                return False
             self._pushed, self._pushed_at = state, time.monotonic()
             self.version += 1
             content, ready = state
             self._push({"content": content, "ready": ready, "version": self.version})
+            return True
 
     def beat(self) -> None:
         if self._dirty:

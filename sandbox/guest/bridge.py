@@ -27,7 +27,7 @@ class Bridge:
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
         self._ids = itertools.count(1)
-        self._outgoing: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._outgoing: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
         self._listeners: dict[int, Callable[[Message], None]] = {}
         self._lock = threading.RLock()  # a signal handler of the cell may ask a sub-call too
         self._closed: str | None = None
@@ -44,6 +44,14 @@ class Bridge:
         if self._closed is not None:
             raise BridgeClosed(self._closed)
         self._outgoing.put(wire.bridge_frame(message))
+
+    def flush(self, seconds: float) -> None:
+        """Wait until all that was queued is on its way, for so long at most: what follows may kill this process."""
+        if self._closed is not None or os.getpid() != self._pid:
+            return
+        written = threading.Event()
+        self._outgoing.put(written)
+        written.wait(seconds)
 
     def open(self, listener: Callable[[Message], None]) -> int:
         """A new id, whose messages from the host go to `listener` (on the reader's thread)."""
@@ -72,6 +80,9 @@ class Bridge:
     def _write(self) -> None:
         while True:
             frame = self._outgoing.get()
+            if isinstance(frame, threading.Event):
+                frame.set()
+                continue
             try:
                 self._socket.sendall(frame)
             except OSError as error:

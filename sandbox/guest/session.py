@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from guest import output, procs
 from guest.ahead import Ahead
-from guest.answer import AnswerKeeper
+from guest.answer import PUSH_EVERY, AnswerKeeper
 from guest.bridge import Bridge, BridgeClosed
 from guest.calls import SubCalls
 from guest.children import Children
@@ -41,6 +42,7 @@ class Guest:
         last = config.get("answer") or {}
         self.keeper = AnswerKeeper(
             self.push_answer,
+            flush=partial(self.bridge.flush, PUSH_EVERY),
             content=last.get("content", ""),
             version=last.get("version", 0),
             typed=bool(config.get("typed")),

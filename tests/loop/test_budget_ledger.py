@@ -104,6 +104,26 @@ class Books(RuleBasedStateMachine):
 TestBooks = Books.TestCase
 
 
+@given(st.lists(st.tuples(SMALL, SMALL, st.integers(0, 20_000), st.integers(0, 20_000)), max_size=40))
+def test_an_overrun_is_no_more_than_the_error_of_the_estimates(requests: list[tuple[int, int, int, int]]) -> None:
+    """What an endpoint says that it took counts, also if it is more than was reserved; then nothing fits any more."""
+    ledger, error = Ledger(Limits(max_tokens=5_000, max_cost=0.01), PRICES), Tokens()
+    for size, cap, asked, answered in requests:
+        place = ledger.reserve("sub", "m", size, cap)
+        if isinstance(place, Shortage):
+            assert not place.temporary
+            continue
+        place.settle(Tokens(asked, answered))
+        error = Tokens(error.input + max(0, asked - size), error.output + max(0, answered - cap))
+    used, cost = ledger.usage().sub, ledger.cost()
+    assert used.input_tokens + used.output_tokens <= 5_000 + error.input + error.output
+    assert cost is not None
+    assert cost <= 0.01 + (PRICES.cost("m", error) or 0.0) + 1e-9
+    if used.input_tokens + used.output_tokens >= 5_000:
+        assert isinstance(ledger.reserve("sub", "m", 1, 0), Shortage)
+        assert ledger.remaining().tokens == 0
+
+
 def test_the_last_turn_keeps_its_reserve() -> None:
     ledger = Ledger(Limits(max_tokens=1000))
     ledger.set_aside("root", "m", 200, 100)

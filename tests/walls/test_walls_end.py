@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from rlm.errors import SandboxUnavailable
 from rlm.kernels import engine, leases
 from rlm.kernels.docker import DockerLauncher
 from rlm.kernels.process import ProcessLauncher
@@ -301,8 +300,7 @@ async def test_an_engine_that_goes_away_is_told_and_its_container_ends(
         await proxy.cut()
         assert await process.read() == b""
         assert (await asyncio.wait_for(process.wait(), 5)).reason == "lost"
-        with pytest.raises(SandboxUnavailable):
-            await process.aclose()
+        await process.aclose()
         await proxy.aclose()
     # Without its engine it cannot be removed, so the lease stays for the next command.
     assert len(os.listdir(lease_root)) == 1
