@@ -38,6 +38,8 @@ SubMaxTokens = Annotated[int | None, _option("sub_max_tokens", _MODELS, metavar=
 RequestTimeout = Annotated[float | None, _option("request_timeout", _MODELS, metavar="SECONDS")]
 Concurrency = Annotated[int | None, _option("concurrency", _MODELS, metavar="N")]
 
+Route = Annotated[str | None, _option("route", _TREE, metavar="rlm|auto|llm")]
+RouteChars = Annotated[int | None, _option("route_chars", _TREE, metavar="N")]
 Depth = Annotated[int | None, _option("depth", _TREE, metavar="N")]
 ChildConcurrency = Annotated[int | None, _option("child_concurrency", _TREE, metavar="N")]
 Tools = Annotated[list[str] | None, _option("tools", _TREE, "--tool", metavar="MODULE:FUNCTION")]
