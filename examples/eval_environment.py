@@ -85,7 +85,7 @@ def llm(request: ScriptedRequest) -> str:
 
 def asked(request: ScriptedRequest) -> str:
     texts = [str(message.get("content")) for message in request.messages]
-    return re.findall(r"does clerk number (\d+) live", "\n".join(texts))[-1]
+    return str(re.findall(r"does clerk number (\d+) live", "\n".join(texts))[-1])
 
 
 ENVIRONMENT = Clerks()

@@ -99,6 +99,8 @@ def _grouped(cells: Sequence[Cell], value: Callable[[Cell], Estimate | None], la
         look: dict[str, Any] = {"color": colours[cell.arm], "hatch": hatches[cell.arm], "edgecolor": "white"}
         axes.bar(x, found.mean, width * 0.94, linewidth=0.5, **look)
         interval = [[max(0.0, found.mean - found.low)], [max(0.0, found.high - found.mean)]]
+        if found.low == found.high:
+            continue
         axes.errorbar(x, found.mean, yerr=interval, fmt="none", ecolor="#333333", capsize=2.5, linewidth=1)
     axes.set_xticks(range(len(envs)), envs)
     axes.set_ylabel(label)
@@ -147,6 +149,7 @@ def _efficiency(cells: Sequence[Cell]) -> Figure | None:
     values = [cell.efficiency for cell in cells if cell.efficiency]
     if values and max(values) > 30 * min(values):
         figure.axes[0].set_yscale("log")
+        figure.axes[0].set_ylim(min(values) / 3, max(values) * 2)
     else:
         figure.axes[0].set_ylabel("reward per 1,000 root tokens")
     return figure

@@ -53,7 +53,8 @@ class Job(NamedTuple):
     """One task in one arm."""
 
     environment: Environment
-    index: int
+    number: int
+    """Of the task."""
     arm: Arm
     key: Key
 
@@ -104,7 +105,7 @@ class _Evaluation:
         done = {row.key for row in before if not (row.error and plan.retry_failed)}
         jobs = [job for job in jobs_of(plan) if job.key not in done]
         self._total = len(jobs)
-        self._open = Counter((job.environment.name, job.index) for job in jobs)
+        self._open = Counter((job.environment.name, job.number) for job in jobs)
         each = plan.settings.max_cost
         self._allowance = Allowance(plan.max_cost, spent=total_cost(before), workers=plan.workers, each=each)
         waiting = iter(jobs)
@@ -142,7 +143,7 @@ class _Evaluation:
         row = Row(**names, seed=seed, index=index, task_id="", reward=0.0)
         try:
             task = await self._task(job)
-            about = {"task_id": task.id, "gold": short(task.gold), "info": dict(task.info)}
+            about: dict[str, Any] = {"task_id": task.id, "gold": short(task.gold), "info": dict(task.info)}
             row = replace(row, **about, context_chars=await asyncio.to_thread(context_chars, task))
             settings = settings_of(job.arm, plan.for_environment(environment, plan.settings), environment, task)
             settings = settings.model_copy(update={"max_cost": share, "trace_dir": plan.out / "traces"})
@@ -172,23 +173,23 @@ class _Evaluation:
     # --- tasks, made once for all arms
 
     async def _task(self, job: Job) -> Task:
-        name = (job.environment.name, job.index)
+        name = (job.environment.name, job.number)
         if name not in self._tasks:
             self._tasks[name] = asyncio.create_task(asyncio.to_thread(self._make, job))
         return await asyncio.shield(self._tasks[name])
 
     def _make(self, job: Job) -> Task:
         environment, (_, options, *_) = job.environment, job.key
-        place = self._plan.out / "inputs" / environment.name / f"{options}-{self._plan.seed}-{job.index}"
+        place = self._plan.out / "inputs" / environment.name / f"{options}-{self._plan.seed}-{job.number}"
         place.mkdir(parents=True, exist_ok=True)
         chosen = self._plan.options[environment.name]
-        task = environment.task(job.index, seed=self._plan.seed, options=chosen, place=place)
+        task = environment.task(job.number, seed=self._plan.seed, options=chosen, place=place)
         if not any(place.iterdir()):
             place.rmdir()
         return task
 
     def _finished(self, job: Job) -> None:
-        name = (job.environment.name, job.index)
+        name = (job.environment.name, job.number)
         self._open[name] -= 1
         if not self._open[name]:
             self._tasks.pop(name, None)

@@ -16,7 +16,8 @@ from rlm.trace.reader import Trace
 def trajectories(rows: Sequence[Row], folder: Path, *, sub_calls: bool = True) -> Iterator[dict[str, Any]]:
     """The lines of `rlm.export.messages` for every row that has a trace, each with what its task came to.
 
-    Every line of a run has that: `env`, `arm`, `task_id`, `seed`, `index`, `reward`, `metrics`, `gold`. `folder` is that of the rows. Raises `InputError` for a trace that cannot be read.
+    Every line of a run has that: `env`, `arm`, `task_id`, `seed`, `index`, `reward`, `metrics`, `gold`. `folder` is
+    that of the rows. Raises `InputError` for a trace that cannot be read.
     """
     for row in rows:
         if row.error is not None or not row.trace or not (folder / row.trace).is_file():
