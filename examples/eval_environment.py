@@ -30,9 +30,9 @@ class Options(BaseModel):
 class Clerks:
     """One line of many says it."""
 
-    name = "clerks"
-    options = Options
-    tips = TIPS
+    name: str = "clerks"
+    options: type[BaseModel] = Options
+    tips: str = TIPS
 
     def __init__(self) -> None:
         self.oracle = Oracle(root=root, bad_root=bad_root, sub=sub, llm=llm)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rlm import Value
 from rlm.assets import asset_dir
 from rlm.config import Settings
+from rlm.context import Value
 from rlm.errors import ConfigError
 from rlm.evals.task import Environment, Task
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from rlm import RLM
+from rlm.agent import RLM
 from rlm.config import Settings
 from rlm.errors import ConfigError, InputError
 from rlm.evals.allowance import Allowance

@@ -130,7 +130,12 @@ def test_mistakes_are_one_line(evaluate, arguments) -> None:
 def test_a_task_is_made_once_for_all_arms(evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     original = runner._Evaluation._make
-    monkeypatch.setattr(runner._Evaluation, "_make", lambda self, job: made.append(job.number) or original(self, job))
+
+    def counted(self: Any, job: Any) -> Any:
+        made.append(job.number)
+        return original(self, job)
+
+    monkeypatch.setattr(runner._Evaluation, "_make", counted)
     assert evaluate("--arms", "llm,auto", "--model", "scripted", "--n", 2, "--option", "clerks.lines=20")[0] == 0
     assert sorted(made) == [0, 1]
     assert {row["turns"] for row in rows()} == {1}
