@@ -179,7 +179,6 @@ class Run:
                 stack.push_async_callback(model.aclose)
             toolbox = await stack.enter_async_context(self._open_toolbox())
             self._tell_of(toolbox)
-            self._ledger.start_clock(used=self._past.seconds if self._past else 0.0)
             if prompt is not None:
                 return await self._plain(prompt, toolbox)
             scheduler = self._scheduler(toolbox)
@@ -207,6 +206,7 @@ class Run:
                 emit=self._emit,
                 past=self._past,
             )
+            self._ledger.start_clock(used=self._past.seconds if self._past else 0.0)
             self._rollout = await stack.enter_async_context(tree.root(self._question, prepared.preview))
             return await self._rollout.run()
 
@@ -222,6 +222,7 @@ class Run:
         chat = PlainChat(
             prompt, model=model, ledger=self._ledger, settings=self._settings, toolbox=toolbox, emit=self._emit
         )
+        self._ledger.start_clock()
         self._rollout = chat
         return await chat.run()
 

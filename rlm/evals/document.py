@@ -19,7 +19,7 @@ h1, h2, h3 { line-height: 1.2 } h2 { margin-top: 2.5rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top }
-th { border-bottom: 2px solid #888 } .text { text-align: left }
+th { border-bottom: 2px solid #888 } td { white-space: nowrap } .text { text-align: left; white-space: normal }
 img { max-width: 100%; height: auto }
 """
 

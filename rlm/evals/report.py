@@ -9,6 +9,7 @@ from rlm.errors import RLMError
 from rlm.evals import plots
 from rlm.evals.document import Image, Section, Table, to_html, to_markdown
 from rlm.evals.rows import Row
+from rlm.evals.scripted import MODELS
 from rlm.evals.stats import Estimate
 from rlm.evals.summary import Cell, Difference, by_info, by_size, cells, differences, overall
 
@@ -27,6 +28,9 @@ READING = (
 PAIRED = (
     "Of the tasks that both arms have: the mean of the difference, with the bootstrap's 95 % interval. Where it holds "
     "0, these tasks do not tell the two apart."
+)
+SCRIPTED_NOTE = (
+    "Scripted models have played the models: this shows that the machinery works, and says nothing about any LLM."
 )
 NOTHING = "-"
 
@@ -80,6 +84,8 @@ def _about(rows: Sequence[Row], command: str) -> Section:
     models = ", ".join(dict.fromkeys(f"{row.model} (sub: {row.sub_model or row.model})" for row in rows)) or "none"
     seeds = ", ".join(map(str, dict.fromkeys(row.seed for row in rows))) or "none"
     lines = [f"{len(rows):,} runs. Models: {models}. Seeds: {seeds}."]
+    if any(row.model in MODELS for row in rows):
+        lines.append(SCRIPTED_NOTE)
     if any(row.estimated for row in rows):
         lines.append("Some of the tokens are estimates: the endpoint did not report them.")
     if command:
@@ -166,5 +172,7 @@ def _reward(reward: Estimate) -> list[str]:
 
 
 def _range(found: Estimate, *, sign: bool = False) -> str:
+    if sign and found.n < 2:
+        return NOTHING
     form = "+.3f" if sign else ".3f"
     return f"{found.low:{form}} to {found.high:{form}}"

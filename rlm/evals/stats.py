@@ -23,12 +23,15 @@ class Estimate(NamedTuple):
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """Wilson's interval where all values are 0 or 1, else the bootstrap's; None without any value."""
+    """Of rewards. Wilson's interval where all are 0 or 1, else the bootstrap's; None without any value.
+
+    One value between 0 and 1 says nothing of the others: its interval is all of 0 to 1.
+    """
     if not values:
         return None
     if all(value in (0, 1) for value in values):
         return wilson(round(sum(values)), len(values))
-    return bootstrap(values)
+    return bootstrap(values) if len(values) > 1 else Estimate(values[0], 0.0, 1.0, 1)
 
 
 def wilson(successes: int, n: int) -> Estimate:
@@ -42,7 +45,7 @@ def wilson(successes: int, n: int) -> Estimate:
 
 
 def bootstrap(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
-    """The percentile bootstrap of the mean. One value has no interval: it is that value."""
+    """The percentile bootstrap of the mean. Equal values have an interval of width 0."""
     n = len(values)
     mean = math.fsum(values) / n
     if min(values) == max(values):

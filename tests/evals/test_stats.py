@@ -31,6 +31,7 @@ def test_shares_are_wilsons_and_other_values_the_bootstraps() -> None:
     assert estimate([]) is None
     assert estimate([0.0, 1.0, 1.0]) == wilson(2, 3)
     assert estimate([0.5, 1.0]) == bootstrap([0.5, 1.0])
+    assert estimate([0.5]) == (0.5, 0, 1, 1)
 
 
 def test_the_bootstrap_is_about_as_wide_as_the_normal_interval() -> None:
