@@ -107,20 +107,19 @@ class PlainChat:
         )
         return completion
 
-    def _reserve(self) -> tuple[Reservation | None, int, Literal["max_tokens", "max_cost"]]:
-        """Room for a request, and the cap on its reply; nothing, and the limit that says so."""
+    def _reserve(self) -> tuple[Reservation | None, int | None, Literal["max_tokens", "max_cost"]]:
+        """Room for a request, and the cap on its reply, if it has one; no room, and the limit that says so."""
         name, estimate = self._model.name, message_tokens(self._messages)
         caps = [self._settings.root_params[key] for key in OUTPUT_CAPS if key in self._settings.root_params]
-        cap = min([*caps, MAX_OUTPUT])
-        if (window := self._model.context_window) is not None:
-            cap = max(1, min(cap, window // 2))
         limit: Literal["max_tokens", "max_cost"] = "max_tokens"
         if (room := self._ledger.room(name, estimate)) is not None:
             limit = "max_cost" if room[1] == "max_cost" else "max_tokens"
-            if room[0] < min(MIN_OUTPUT, cap):
-                return None, 0, limit
-            cap = min(cap, room[0])
-        place = self._ledger.reserve("root", name, estimate, cap)
+            if room[0] < min([*caps, MIN_OUTPUT]):
+                return None, None, limit
+            caps += [room[0], MAX_OUTPUT]
+        # Without a limit the endpoint decides: it knows how much its window leaves.
+        cap = min(caps, default=None)
+        place = self._ledger.reserve("root", name, estimate, cap or 0)
         return (place if isinstance(place, Reservation) else None), cap, limit
 
     async def _call_tools(self, calls: list[ToolCall], completion: Completion) -> None:

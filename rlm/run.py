@@ -21,7 +21,7 @@ from rlm.calls.cache import ReplyCache, SqliteCache
 from rlm.calls.scheduler import Scheduler
 from rlm.config import Settings
 from rlm.context import PreparedInput, prepare
-from rlm.errors import ConfigError, RunError, UserError
+from rlm.errors import ConfigError, PromptTooLong, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.installs import Confirm
 from rlm.keeping import kept
@@ -169,7 +169,11 @@ class Run:
     async def _answer(self, folder: Path) -> Outcome:
         settings = self._settings
         prepared = await self._prepared(folder)
-        prompt = await threads.watch(partial(self._plain_prompt, prepared), name="rlm-route")
+        try:
+            prompt = await threads.watch(partial(self._plain_prompt, prepared), name="rlm-route")
+        except PromptTooLong:
+            self._started(prepared, plain=True)
+            raise
         self._started(prepared, plain=prompt is not None)
         async with AsyncExitStack() as stack:
             if self._trace is not None and self._record is None:

@@ -40,6 +40,7 @@ def test_a_short_text_is_pasted(tmp_path: Path) -> None:
     assert (result.answer, result.stop_reason, result.turns, result.exit_code) == ("plainly", "answered", 1, 0)
     assert "<context>\na {{ short }} text\n</context>\n\nWhat is it?" in server.requests[0].prompt
     assert result.usage.root.calls == 1
+    assert "max_tokens" not in server.requests[0].body
     assert (result.metrics["root_turns"], result.metrics["reminders"]) == (1, 0)
     told = events(result)
     assert [event["type"] for event in told if event["type"].startswith(("root", "kernel"))] == [
@@ -108,11 +109,15 @@ def test_what_cannot_be_pasted_is_an_error_where_a_plain_call_was_asked_for(tmp_
     result, server = play(tmp_path, scripted, Value(b"\0"), route="llm")
     assert result.error is not None
     assert (result.error.type, result.stop_reason, server.request_count) == ("PromptTooLong", "error", 0)
+    assert [event["type"] for event in events(result)] == ["run.started", "run.completed"]
 
 
 def test_limits_hold(tmp_path: Path) -> None:
     result, server = play(tmp_path, scripted, Value("x" * 4000), max_tokens=900)
     assert (result.stop_reason, result.answer, server.request_count) == ("max_tokens", "", 0)
+    result, server = play(tmp_path, scripted, Value("x" * 4000), max_tokens=2000)
+    assert result.answer == "plainly"
+    assert 256 <= server.requests[0].body["max_tokens"] <= 1000
 
 
 def test_a_slow_model_is_a_timeout(tmp_path: Path) -> None:
