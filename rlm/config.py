@@ -102,6 +102,10 @@ class Settings(BaseModel):
     """Most requests in flight at one endpoint; fewer when it answers 429."""
 
     # --- recursion and tools
+    route: Literal["rlm", "auto", "llm"] = "rlm"
+    """rlm: as ever; llm: one plain call, the input in its prompt; auto: that for short inputs without tools."""
+    route_chars: PositiveInt = 20_000
+    """With `route` auto: the most characters of input that go into a plain call."""
     depth: int = Field(default=1, ge=0, le=8)
     """0: a model with a REPL and the tools; 1: with sub-LLMs; 2 and more: sub-LLMs that are RLMs themselves."""
     child_concurrency: PositiveInt = 16

@@ -10,9 +10,9 @@ An event is a plain dict (no object per call on the hot path) with the common fi
 and the fields of its type. Sizes are characters, durations seconds, tokens as the endpoint reported.
 What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its third child, `0.3.1` that one's first.
 
-    run.started       schema_version, question, model, sub_model, models, sandbox, depth, settings (those that were
-                      chosen, without secrets), sub_system (the system prompt of sub-LLMs), limits, inputs (by name:
-                      kind, source, bytes, files, fingerprint)
+    run.started       schema_version, question, model, sub_model, models, sandbox, depth, route (rlm, or llm for a plain
+                      call), settings (those that were chosen, without secrets), sub_system (the system prompt of
+                      sub-LLMs), limits, inputs (by name: kind, source, bytes, files, fingerprint)
     run.resumed       turns, calls (of the record, which are not made again), seconds, usage and cost (so far), and of
                       the run: question, model, sub_model, sandbox, depth, limits
     inputs.hashed     inputs (name, sha256), as soon as everything was read once
@@ -27,7 +27,8 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
     root.requested    turn, last (the limit that makes it the last request, or null), max_tokens, kept, messages: what
                       is sent are the first `kept` messages of this rollout's last request, and then these
     root.completed    turn, text, code, tool_call, broken, model, input_tokens, output_tokens, estimated, seconds,
-                      attempts; a reply without code is followed by a reminder, and not a turn
+                      attempts; plain, if the run is a plain call; else a reply without code is followed by a
+                      reminder, and not a turn
     compaction.completed  first_turn, last_turn (the replies that a handover replaced), model, kept, messages (of these
                       two as root.requested has them, what was sent), handover, done, tokens_before, tokens_after,
                       input_tokens, output_tokens, estimated, seconds, attempts

@@ -86,7 +86,7 @@ class Metrics:
         self._spend(event, _account(event))
         last = _rollout(event) in self._last
         self._last.discard(_rollout(event))
-        if event.get("code") is not None or last:
+        if event.get("code") is not None or event.get("plain") or last:
             self._counts[f"{_account(event)}_turns"] += 1
         else:
             self._counts["reminders"] += 1

@@ -42,6 +42,11 @@ class Record:
         self.question: str = self.past.started["question"]
         self.run_id: str = self.past.started["run_id"]
 
+    def check_has_turns(self) -> None:
+        """Raise `ConfigError` for a plain call: there is nothing to execute again, or to go on with."""
+        if self.past.started.get("route") == "llm":
+            raise ConfigError(f"the run {self.run_id} was a plain call, without code: ask again instead")
+
     @property
     def over(self) -> bool:
         """Whether the run has an end that is one: there is nothing to go on with."""

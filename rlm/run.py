@@ -21,7 +21,7 @@ from rlm.calls.cache import ReplyCache, SqliteCache
 from rlm.calls.scheduler import Scheduler
 from rlm.config import Settings
 from rlm.context import PreparedInput, prepare
-from rlm.errors import ConfigError, RunError, UserError
+from rlm.errors import ConfigError, PromptTooLong, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.installs import Confirm
 from rlm.keeping import kept
@@ -29,10 +29,12 @@ from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.scratch import scratch_dir
 from rlm.loop import Outcome, Rollout
 from rlm.metrics import Metrics
+from rlm.plain import PlainChat
 from rlm.prompts import render
 from rlm.protocols import Emit
 from rlm.record import Record
 from rlm.result import Failure, RunResult
+from rlm.route import plain_prompt
 from rlm.sandboxes import check_packages, open_sandbox
 from rlm.tools import Toolbox, check_tools, open_toolbox
 from rlm.trace.reader import Trace
@@ -85,7 +87,7 @@ class Run:
         if record is not None:
             self._take_up(record)
         self._trace: TraceWriter | None = None
-        self._rollout: Rollout | None = None
+        self._rollout: Rollout | PlainChat | None = None
         self._task: asyncio.Task[Any] | None = None
         self._interrupted = False
         self._begun = time.monotonic()
@@ -137,6 +139,7 @@ class Run:
 
     def _take_up(self, record: Record) -> None:
         """Have what the record says was spent count; what is to be executed from it alone needs no limits."""
+        record.check_has_turns()
         if record.offline:
             self._models = record.models(self._models)
             self._ledger = Ledger(Limits(), parts.prices(self._settings))
@@ -166,7 +169,12 @@ class Run:
     async def _answer(self, folder: Path) -> Outcome:
         settings = self._settings
         prepared = await self._prepared(folder)
-        self._started(prepared)
+        try:
+            prompt = await threads.watch(partial(self._plain_prompt, prepared), name="rlm-route")
+        except PromptTooLong:
+            self._started(prepared, plain=True)
+            raise
+        self._started(prepared, plain=prompt is not None)
         async with AsyncExitStack() as stack:
             if self._trace is not None and self._record is None:
                 redact = redactor(secrets_of(self._settings), inner=True)
@@ -175,6 +183,8 @@ class Run:
                 stack.push_async_callback(model.aclose)
             toolbox = await stack.enter_async_context(self._open_toolbox())
             self._tell_of(toolbox)
+            if prompt is not None:
+                return await self._plain(prompt, toolbox)
             scheduler = self._scheduler(toolbox)
             stack.push_async_callback(scheduler.aclose)
             opening = open_sandbox(
@@ -203,6 +213,22 @@ class Run:
             self._ledger.start_clock(used=self._past.seconds if self._past else 0.0)
             self._rollout = await stack.enter_async_context(tree.root(self._question, prepared.preview))
             return await self._rollout.run()
+
+    def _plain_prompt(self, prepared: PreparedInput) -> str | None:
+        """The prompt of a plain call, if that is what the run is to be; blocks."""
+        if self._record is not None:
+            return None
+        window, cap = self._models.by_depth[0].context_window, parts.sub_max_tokens(self._settings)
+        return plain_prompt(self._settings, self._question, prepared, window=window, max_output=cap)
+
+    async def _plain(self, prompt: str, toolbox: Toolbox) -> Outcome:
+        model = self._models.by_depth[0]
+        chat = PlainChat(
+            prompt, model=model, ledger=self._ledger, settings=self._settings, toolbox=toolbox, emit=self._emit
+        )
+        self._ledger.start_clock()
+        self._rollout = chat
+        return await chat.run()
 
     @asynccontextmanager
     async def _open_toolbox(self) -> AsyncIterator[Toolbox]:
@@ -268,7 +294,7 @@ class Run:
         finally:
             self._trace.close()
 
-    def _started(self, prepared: PreparedInput) -> None:
+    def _started(self, prepared: PreparedInput, *, plain: bool) -> None:
         settings = self._settings
         if self._past is not None:
             of_run = {name: self._past.started[name] for name in ("question", "model", "sub_model", "sandbox", "depth")}
@@ -286,6 +312,7 @@ class Run:
             models=settings.model_names,
             sandbox=settings.sandbox,
             depth=settings.depth,
+            route="llm" if plain else "rlm",
             settings=told(settings),
             sub_system=render("sub", tools=False),
             limits=dict(settings.limits()),

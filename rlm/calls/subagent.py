@@ -215,7 +215,7 @@ async def ask(
     place: Reservation,
     spent: Spent,
     *,
-    max_tokens: int,
+    max_tokens: int | None,
     timeout: float | None = None,
     params: Mapping[str, Any] | None = None,
 ) -> Completion:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from rlm.commands import ask, demo, doctor, export, image, replay, resume, runs, version, view
+from rlm.commands import ask, demo, doctor, eval, export, image, replay, resume, runs, version, view
 from rlm.commands.console import debug_traceback, say_error
 from rlm.errors import RLMError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("demo")(demo.demo)
+app.command("eval")(eval.evaluate)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(image.app, name="image")

@@ -38,6 +38,8 @@ def ask(
     sub_max_tokens: options.SubMaxTokens = None,
     request_timeout: options.RequestTimeout = None,
     concurrency: options.Concurrency = None,
+    route: options.Route = None,
+    route_chars: options.RouteChars = None,
     depth: options.Depth = None,
     child_concurrency: options.ChildConcurrency = None,
     tools: options.Tools = None,

@@ -37,7 +37,7 @@ def demo(sandbox: options.Sandbox = None, trace_dir: options.TraceDir = None) ->
             model=script.ROOT_MODEL,
             sub_model=script.SUB_MODEL,
             base_url=server.base_url,
-            sandbox=sandbox or _best_sandbox(),
+            sandbox=sandbox or best_sandbox(),
             **({"trace_dir": trace_dir} if trace_dir else {}),
         )
         code = run_and_report(settings, script.QUESTION, [str(sources.path)], Output())
@@ -45,7 +45,7 @@ def demo(sandbox: options.Sandbox = None, trace_dir: options.TraceDir = None) ->
     raise typer.Exit(code)
 
 
-def _best_sandbox() -> str:
+def best_sandbox() -> str:
     """The strongest sandbox that starts here; what it needs is built. Without any, the demo's own code needs none."""
     import asyncio
 

@@ -51,7 +51,7 @@ def run_and_report(
     The first SIGINT or SIGTERM ends the run with its best draft, the second one ends this process at once.
     With a `record` that run is taken up again. Raises `UserError`; every other failure is part of what is printed.
     """
-    _reap()
+    reap()
     with spans(settings) as listeners:
         session = _Session(settings, question, inputs, output, record, listeners)
         try:
@@ -152,7 +152,7 @@ class _Session:
             os._exit(INTERRUPTED)
 
 
-def _reap() -> None:
+def reap() -> None:
     """Remove what the commands of dead processes left; a failure of that is no reason not to run."""
     from rlm.kernels import leases, scratch
 

@@ -75,7 +75,7 @@ def _turn_started(event: Event, _: Progress) -> list[Line]:
 
 
 def _root_completed(event: Event, _: Progress) -> list[Line]:
-    return [] if event.get("code") else [Line("  a reply without code", "odd")]
+    return [] if event.get("code") or event.get("plain") else [Line("  a reply without code", "odd")]
 
 
 def _compaction_completed(event: Event, _: Progress) -> list[Line]:

@@ -25,6 +25,14 @@ def load(spec: str) -> Any:
     neither shadows anything. A file is run once, whatever is loaded from it. Raises `ConfigError`, in one line,
     for all that can go wrong.
     """
+    found = load_object(spec)
+    if not callable(found) and not isinstance(found, Tool | Function):
+        raise ConfigError(f"{spec}: it is of type {type(found).__name__}, and cannot be called")
+    return found
+
+
+def load_object(spec: str) -> Any:
+    """The same for a thing of any kind."""
     place, colon, path = spec.rpartition(":")
     if not colon or not place or not all(part.isidentifier() for part in path.split(".")):
         raise ConfigError(f"{spec!r} is not of the form module:function or path/to/file.py:function")
@@ -35,8 +43,6 @@ def load(spec: str) -> Any:
         except Exception as error:
             # A module's or an object's `__getattr__` is code of the user's.
             raise ConfigError(f"{spec}: {reason(error)}") from error
-    if not callable(found) and not isinstance(found, Tool | Function):
-        raise ConfigError(f"{spec}: it is of type {type(found).__name__}, and cannot be called")
     return found
 
 

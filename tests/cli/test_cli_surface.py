@@ -23,7 +23,7 @@ def test_help_imports_nothing_heavy():
     program = f"""
 import sys
 from rlm.commands.app import run
-for arguments in (["--help"], ["version"], ["ask", "--help"], ["doctor", "--help"]):
+for arguments in (["--help"], ["version"], ["ask", "--help"], ["eval", "--help"], ["doctor", "--help"]):
     code = run(arguments)
     loaded = {{name.partition(".")[0] for name in sys.modules}} & {HEAVY!r}
     if code or loaded:

@@ -24,10 +24,10 @@ LAYERS = (
     {"agent", "replay", "notebook"},
     {"run", "runstream"},
     {"display"},
-    {"tree", "record", "briefing", "keeping"},
+    {"tree", "record", "briefing", "keeping", "plain"},
     {"loop", "sandboxes", "parts"},
     {"compaction"},
-    {"root", "observation", "repetition", "installs", "metrics", "otel"},
+    {"root", "observation", "repetition", "installs", "metrics", "otel", "route"},
     {"conversation"},
     {"reply"},
     {"blocks"},
@@ -61,7 +61,10 @@ BOUNDARIES = {
     "rich": {"display", "commands"},
     "opentelemetry": {"otel", "commands"},
     "IPython": {"display"},
+    "matplotlib": {"evals"},
     "sympy": {"evals"},
+    "verifiers": {"evals"},
+    "datasets": {"evals"},
 }
 
 GUEST_PACKAGES = {"ipykernel", "IPython", "traitlets", "zmq"}
