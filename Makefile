@@ -7,7 +7,7 @@ SECONDS ?= 60
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test test-attacks test-faults fuzz audit lint format types docs lock clean
+.PHONY: help install dev demo test test-attacks test-slow fuzz audit lint format types docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -25,8 +25,8 @@ test: $(VENV)/.dev ## Run all tests but the slow ones; those of Docker where an 
 test-attacks: $(VENV)/.dev ## Run all attacks on the sandboxes
 	@$(BIN)/python -m pytest -q -n 2 tests/attacks $(ARGS)
 
-test-faults: $(VENV)/.dev ## Run the tests of faults that take minutes: signals, an engine that restarts, many runs
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 2 -m slow tests/faults $(ARGS)
+test-slow: $(VENV)/.dev ## Run the slow tests: faults, kills, evaluations from end to end, hostile pages
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m slow $(ARGS)
 
 fuzz: $(TOOLS)/.installed ## Fuzz the frame decoders and the block parser with atheris, SECONDS=60 each
 	@for target in frames blocks; do mkdir -p $(TOOLS)/corpus-$$target; \

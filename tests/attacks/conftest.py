@@ -71,3 +71,11 @@ async def shared(make: MakeRig) -> Callable[[str], Any]:
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` is short: it tries most attacks under bubblewrap alone, `make test-attacks` under Docker as well."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.parent == here and item.path.name != "test_host.py" and "docker" in item.name:
+            item.add_marker("slow_attack")

@@ -207,6 +207,7 @@ def test_hostile_answers_are_scored(tmp_path: Path) -> None:
     assert members("f() and g()", paths=False) == ["f", "g"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 3])
 def test_the_oracle_computes_the_answer_and_the_other_does_not(index: int, tmp_path: Path) -> None:
     task = ENVIRONMENT.task(index, seed=3, options=SMALL, place=tmp_path / "place")

@@ -13,7 +13,7 @@ from rlm.commands import app
 from rlm.evals import runner
 from rlm.testing import Fault, ScriptedModelServer
 
-pytestmark = pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")]
 CLERKS = f"{Path(__file__).resolve().parents[2]}/examples/eval_environment.py:ENVIRONMENT"
 
 

@@ -183,6 +183,7 @@ def test_hostile_answers_are_wrong_at_once(answer: str, tmp_path: Path, monkeypa
 
 
 @pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [2, 14])
 def test_the_oracle_computes_the_answer_and_the_other_does_not(index: int, tmp_path: Path) -> None:
     made = ENVIRONMENT.task(index, seed=1, options=Options(), place=tmp_path)

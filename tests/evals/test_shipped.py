@@ -13,7 +13,7 @@ from rlm.evals.arms import tips_of
 from rlm.evals.registry import ENVIRONMENTS, environment
 from rlm.prompts import tips_text
 
-pytestmark = pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")]
 NAMES = [name for name, module in ENVIRONMENTS.items() if find_spec(module)]
 
 

@@ -12,6 +12,7 @@ from rlm.testing import Fault, Reply, ScriptedModelServer, ScriptedRequest
 from tests.faults.conftest import DRAFT, FINISH, Play, cell, ended_well_recorded
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("quick"),
     pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning"),
 ]

@@ -12,7 +12,7 @@ from rlm.testing import ScriptedModelServer, ScriptedRequest
 from tests.faults.conftest import Play, cell, ended_well_recorded
 from tests.tree.conftest import SANDBOXES
 
-pytestmark = pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")]
 WALLED = [each for each in SANDBOXES if each != "process"]
 
 DEATHS = {

@@ -88,7 +88,7 @@ def check(recorded: Recorded, cut: int, tmp_path: Path) -> None:
     assert Trace(folder).result() == result.to_dict()
 
 
-@pytest.mark.parametrize("part", range(12))
+@pytest.mark.parametrize("part", [pytest.param(n, marks=pytest.mark.slow) if n % 4 else n for n in range(12)])
 def test_a_run_goes_on_from_wherever_it_was_cut_off(recorded: Recorded, part: int, tmp_path: Path) -> None:
     first = next(n for n, event in enumerate(recorded.events, 1) if event["type"] == "inputs.hashed")
     check(recorded, first + part * (len(recorded.lines) - 1 - first) // 11, tmp_path)

@@ -19,7 +19,7 @@ from rlm.view import page_files
 from rlm.view.server import ViewServer
 from tests.view.conftest import QUESTION, Growing, Look, Played
 
-pytestmark = [pytest.mark.timeout(110)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(110)]
 chromium = pytest.mark.chromium
 
 EVIL = (

@@ -212,8 +212,9 @@
   }
 
   async function goTo(n) {
-    found.at = n;
     const hit = found.hits[n];
+    if (!hit) return; // another search has begun meanwhile
+    found.at = n;
     choose(hit.event._node || app.run.root);
     drawFound();
     const key = RLM.keyOf(hit.event, hit.path);
