@@ -314,7 +314,7 @@ def test_search_finds_prompts_outputs_and_long_texts_and_leads_there(open_run: O
         page.keyboard.press("Enter")
         until(page, "CSS.highlights.get('found')?.size > 0")
     # The last one is a message of the next turn, within what was folded away.
-    assert page.locator(".detail details[open] .message").count() > 0
+    page.locator(".detail details[open] .message").first.wait_for()
     page.fill("input[type=search]", "NEEDLE-in-a-blob")
     page.locator(".hit", has_text="the long one needle-in-a-blob needle").first.click()
     until(page, "CSS.highlights.get('found')?.size > 100")
@@ -347,9 +347,9 @@ def test_the_whole_tree_by_keys(open_run: Open) -> None:
     page.keyboard.press("Enter")
     assert len(rows(page)) == 9
     page.keyboard.press("?")
-    assert page.locator("dialog").is_visible()
+    page.locator("dialog").wait_for()
     page.keyboard.press("Escape")
-    assert not page.locator("dialog").count()
+    page.locator("dialog").wait_for(state="detached")
     page.keyboard.press("j")
     assert selected(page) == "b0.b1"
     page.reload()
@@ -436,6 +436,7 @@ def test_the_list_of_runs_leads_to_each(
 ) -> None:
     page = look.open(serve(played.runs).url())
     page.wait_for_selector(".run-row")
+    page.locator(".run-row").nth(1).wait_for()
     assert page.locator(".run-row").count() == 2
     page.locator(".run-row").last.click()
     page.wait_for_selector(".row")
@@ -460,6 +461,7 @@ def test_two_runs_side_by_side(serve: Callable[[Path], ViewServer], look: Look, 
     assert table["sub-calls"] == ["51", "0"]
     assert table["cost"][1] == "n/a"
     assert table["settings that differ"][0].startswith("prices:")
+    page.locator(".turn-pair").nth(4).wait_for()
     assert page.locator(".turn-pair").count() == 5
     second = page.locator(".turn-pair").nth(1).locator(".column")
     assert "llm_batch" in second.nth(0).inner_text()
