@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -102,3 +104,12 @@ def cli(isolated_env: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., 
         return (code, *capfd.readouterr())
 
     return ask
+
+
+@pytest.fixture(autouse=True)
+def left_to_the_collector() -> Iterator[None]:
+    """docker-py leaves the sockets of connections that fail to the garbage collector: here, and not in a later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
