@@ -96,8 +96,8 @@ class RLM:
         for settings with which it would not be the same run.
         """
         record = Record(find(str(run) if run else None, self.settings.trace_dir))
-        if record.past.result and record.over:
-            return RunResult.from_dict(record.past.result)
+        if record.end is not None:
+            return RunResult.from_dict(record.end)
         return await self._play(Run(self.settings, record.question, sinks=_sinks(self.settings), record=record))
 
     def interrupt(self) -> None:

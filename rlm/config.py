@@ -55,6 +55,14 @@ class Price(BaseModel):
     """Input that the endpoint reports as read from its cache; the price of `input` when not given."""
 
 
+_SECRET_NAMES = ("auth", "key", "token", "secret", "cookie", "password")
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether a header, a parameter or a variable of this name has a value that must never be written down."""
+    return any(word in name.lower() for word in _SECRET_NAMES)
+
+
 def may_hold_keys(name: str, value: Any) -> bool:
     """Whether this value of a setting is better not written down: headers, MCP servers, URLs with a query."""
     return name in ("headers", "mcp") or (name in ("base_url", "sub_base_url") and "?" in str(value))

@@ -74,6 +74,9 @@ SCHEMA_VERSION = 1
 Event = dict[str, Any]
 Sink = Callable[[Event], None]
 
+ROOT = "0"
+"""The name of the root's rollout; that of its third child is `0.3`."""
+
 COMMON = ("type", "seq", "ts", "run_id")
 """The fields of every event."""
 
@@ -98,6 +101,16 @@ def identity(event: Event) -> tuple[Any, ...] | None:
         case "call.completed":
             return (type_, event["batch"], event["index"])
     return None
+
+
+def below_root(event: Event) -> bool:
+    """Whether it is of a child, at any depth."""
+    return "." in str(event.get("rollout", ROOT))
+
+
+def messages_sent(before: list[Any], event: Event) -> list[Any]:
+    """All messages of a `root.requested`, from those of the same rollout's request `before`."""
+    return [*before[: event["kept"]], *event["messages"]]
 
 
 class EventLog:

@@ -24,9 +24,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from rlm.events import Event
+from rlm.events import ROOT, Event, below_root
 
-ROOT = "0"
 PERCENTILES = (50, 90, 99)
 
 
@@ -106,7 +105,7 @@ class Metrics:
         self._cell_active += event.get("active_seconds") or 0.0
 
     def _looked(self, event: Event) -> None:
-        if _rollout(event) == ROOT:
+        if not below_root(event):
             self._read = max(self._read or 0, event["bytes"])
 
     def _batch(self, event: Event) -> None:
@@ -182,7 +181,7 @@ def _rollout(event: Event) -> str:
 
 
 def _account(event: Event) -> str:
-    return "root" if _rollout(event) == ROOT else "sub"
+    return "sub" if below_root(event) else "root"
 
 
 def _requests(event: Event) -> int:

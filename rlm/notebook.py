@@ -35,8 +35,8 @@ from rlm.calls.request import ChildRequest
 from rlm.calls.scheduler import Scheduler
 from rlm.config import Settings
 from rlm.errors import InputError
-from rlm.layers import load_settings, of_record
-from rlm.past import ROOT
+from rlm.events import ROOT
+from rlm.layers import load_settings
 from rlm.record import Record
 from rlm.trace.reader import find
 from rlm.trace.store import runs_dir
@@ -215,8 +215,7 @@ def repl(names: dict[str, Any], run: str | Path, *, sha256: Mapping[str, str] | 
     # Children are not executed here: their outcomes are those of the record.
     record.past.offline = False
     _check_hashes(record, sha256 or {})
-    told = of_record(record.past.started["settings"], trusted=record.folder.parent == runs_dir(trace_dir))
-    session = Repl(record, load_settings(options, recorded=told))
+    session = Repl(record, record.settings(options, runs=runs_dir(trace_dir)))
     names.update(session.names)
     namespace = _guest("namespace").Namespace({})
     namespace.adopt(names)

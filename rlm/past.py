@@ -12,12 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rlm.events import Event, identity
+from rlm.events import ROOT, Event, identity
 from rlm.protocols import Message, Tokens
-
-ROOT = "0"
-"""The name of the root; that of its third child is `0.3`."""
-
 
 CUT_OFF = "it was cut off"
 """What a function comes to that was under way when its cell, or the run, ended."""

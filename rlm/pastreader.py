@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from rlm.events import Event, identity
-from rlm.past import CUT_OFF, ROOT, Exchange, Handover, Past, PastCall, Spending
+from rlm.events import ROOT, Event, below_root, identity, messages_sent
+from rlm.past import CUT_OFF, Exchange, Handover, Past, PastCall, Spending
 from rlm.protocols import Tokens
 
 
@@ -85,7 +85,7 @@ class _Reader:
 
     def _root_requested(self, event: Event) -> None:
         rollout = self.past.rollouts[event["rollout"]]
-        rollout.sent = [*rollout.sent[: event["kept"]], *event["messages"]]
+        rollout.sent = messages_sent(rollout.sent, event)
         rollout.last = event["last"]
 
     def _root_completed(self, event: Event) -> None:
@@ -99,7 +99,7 @@ class _Reader:
         self._spent(event)
 
     def _spent(self, event: Event) -> None:
-        kind = "root" if event["rollout"] == ROOT else "sub"
+        kind = "sub" if below_root(event) else "root"
         self.past.spendings.append(Spending(kind, event["model"], _tokens(event), event["attempts"]))
 
     def _cell_started(self, event: Event) -> None:

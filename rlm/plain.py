@@ -10,11 +10,11 @@ from typing import Any, Literal
 from rlm.budget import Ledger, Reservation
 from rlm.calls.outcome import Spent, cached_input
 from rlm.calls.subagent import ask
-from rlm.calls.toolcalls import ToolCall, tool_calls
+from rlm.calls.toolcalls import ToolCall, calling, returned, tool_calls
 from rlm.config import Settings
 from rlm.estimate import message_tokens
+from rlm.events import ROOT
 from rlm.loop import Outcome
-from rlm.past import ROOT
 from rlm.prompts import render
 from rlm.protocols import Completion, Emit, Message, Model
 from rlm.result import StopReason
@@ -123,8 +123,7 @@ class PlainChat:
         return (place if isinstance(place, Reservation) else None), cap, limit
 
     async def _call_tools(self, calls: list[ToolCall], completion: Completion) -> None:
-        said = {"role": "assistant", "content": (completion.text if completion.tool_calls else "") or None}
-        self._messages.append({**said, "tool_calls": [call.message() for call in calls]})
+        self._messages.append(calling(calls, completion))
         outputs = await asyncio.gather(*(self._toolbox.call(call.name, call.arguments) for call in calls))
         for call, output in zip(calls, outputs, strict=True):
             self._emit(
@@ -137,7 +136,7 @@ class PlainChat:
                 failed=output.text if output.failed else None,
                 seconds=output.seconds,
             )
-            self._messages.append({"role": "tool", "tool_call_id": call.id, "content": output.text})
+            self._messages.append(returned(call, output))
 
 
 def _arguments(call: ToolCall) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rlm.config import Settings
 from rlm.context import PreparedInput, keep
 from rlm.errors import ConfigError, EndpointError, InputError
+from rlm.events import Event
+from rlm.layers import load_settings, of_record
+from rlm.metrics import Metrics
 from rlm.parts import Models
 from rlm.past import Past
 from rlm.pastreader import read_past
@@ -36,7 +40,9 @@ class Record:
             raise InputError(f"the run {trace.run_id} goes on in another process")
         self.folder = trace.folder
         self.offline = offline
-        self.past: Past = read_past(trace.events(), offline=offline)
+        self.metrics = Metrics()
+        """Of what is on record."""
+        self.past: Past = read_past(self._read(trace), offline=offline)
         if not self.past.started:
             raise InputError(f"the run {trace.run_id} had not begun when it ended")
         self.question: str = self.past.started["question"]
@@ -48,10 +54,18 @@ class Record:
             raise ConfigError(f"the run {self.run_id} was a plain call, without code: ask again instead")
 
     @property
-    def over(self) -> bool:
-        """Whether the run has an end that is one: there is nothing to go on with."""
+    def end(self) -> dict[str, Any] | None:
+        """The result of a run that has an end which is one: there is nothing to go on with."""
         result = self.past.result
-        return result is not None and result["stop_reason"] not in GOES_ON
+        return result if result is not None and result["stop_reason"] not in GOES_ON else None
+
+    def settings(self, given: Mapping[str, Any], *, runs: Path) -> Settings:
+        """Those that the run began with, but for what is given; `runs` is the user's folder of runs.
+
+        A trace elsewhere may be a stranger's: it does not say where keys and prompts go. Raises `ConfigError`.
+        """
+        recorded = of_record(self.past.started["settings"], trusted=self.folder.parent == runs)
+        return load_settings(given, recorded=recorded)
 
     def prepared(self) -> PreparedInput:
         """The run's input, as it was. Blocks; raises `InputError` if it has changed."""
@@ -83,6 +97,11 @@ class Record:
             [OfflineModel(model.name, model.context_window) for model in models.by_depth],
             {name: OfflineModel(name, model.context_window) for name, model in models.by_name.items()},
         )
+
+    def _read(self, trace: Trace) -> Iterator[Event]:
+        for event in trace.events():
+            self.metrics(event)
+            yield event
 
 
 class OfflineModel:

@@ -66,8 +66,7 @@ async def replay(settings: Settings, record: Record, *, sinks: Iterable[Sink] = 
     Byte-identical answers are to be expected of cells that are deterministic: hashes are seeded alike, time and
     random numbers are not. Raises `UserError`.
     """
-    recorded = record.past.result if record.over else None
-    outcome = Replay(record.run_id, "", recorded["answer"] if recorded else None)
+    outcome = Replay(record.run_id, "", record.end["answer"] if record.end else None)
     result: RunResult = await Run(settings, record.question, sinks=[outcome, *sinks], record=record).play()
     outcome.answer, outcome.turns = result.answer, result.turns
     if result.error is not None:

@@ -37,7 +37,6 @@ from rlm.result import Failure, RunResult
 from rlm.route import plain_prompt
 from rlm.sandboxes import check_packages, open_sandbox
 from rlm.tools import Toolbox, check_tools, open_toolbox
-from rlm.trace.reader import Trace
 from rlm.trace.records import redactor
 from rlm.trace.secrets import secrets_of
 from rlm.trace.settings import told
@@ -68,19 +67,16 @@ class Run:
             raise ConfigError("the question is empty")
         self._record = record
         self._past = record.past if record else None
-        again = record is not None and not record.offline
-        self.id = record.run_id if record and again else new_run_id()
+        self._offline = record is not None and record.offline
+        taken_up = None if self._offline else record
+        self.id = taken_up.run_id if taken_up else new_run_id()
         self._settings = settings
         self._question = question
         self._inputs = inputs
         self._confirm = confirm
-        self._metrics = Metrics()
-        sinks = [self._metrics, *sinks]
-        self._events = EventLog(self.id, *sinks)
-        if record and self._past and again:
-            self._events = EventLog(self.id, *sinks, seq=self._past.last_seq, known=self._past.known)
-            for event in Trace(record.folder).events(whole=False):
-                self._metrics(event)
+        self._metrics = taken_up.metrics if taken_up else Metrics()
+        seq, known = (taken_up.past.last_seq, taken_up.past.known) if taken_up else (0, None)
+        self._events = EventLog(self.id, self._metrics, *sinks, seq=seq, known=known)
         self._emit: Emit = self._events.emit
         self._models = parts.models(settings)
         self._ledger = parts.ledger(settings)
@@ -90,8 +86,7 @@ class Run:
         self._rollout: Rollout | PlainChat | None = None
         self._task: asyncio.Task[Any] | None = None
         self._interrupted = False
-        self._begun = time.monotonic()
-        self._begun -= self._past.seconds if self._past and again else 0.0
+        self._begun = time.monotonic() - (taken_up.past.seconds if taken_up else 0.0)
         check_packages(settings)
         check_tools(settings.tools, settings.mcp, settings.functions, REPL_NAMES)
         self._system(Toolbox())(0, settings.max_turns)  # a template that cannot be rendered is found now
@@ -140,7 +135,7 @@ class Run:
     def _take_up(self, record: Record) -> None:
         """Have what the record says was spent count; what is to be executed from it alone needs no limits."""
         record.check_has_turns()
-        if record.offline:
+        if self._offline:
             self._models = record.models(self._models)
             self._ledger = Ledger(Limits(), parts.prices(self._settings))
         else:
@@ -170,7 +165,7 @@ class Run:
         settings = self._settings
         prepared = await self._prepared(folder)
         try:
-            prompt = await threads.watch(partial(self._plain_prompt, prepared), name="rlm-route")
+            prompt = await self._plain_prompt(prepared)
         except PromptTooLong:
             self._started(prepared, plain=True)
             raise
@@ -214,12 +209,13 @@ class Run:
             self._rollout = await stack.enter_async_context(tree.root(self._question, prepared.preview))
             return await self._rollout.run()
 
-    def _plain_prompt(self, prepared: PreparedInput) -> str | None:
-        """The prompt of a plain call, if that is what the run is to be; blocks."""
-        if self._record is not None:
+    async def _plain_prompt(self, prepared: PreparedInput) -> str | None:
+        """The prompt of a plain call, if that is what the run is to be. Raises `PromptTooLong`."""
+        if self._record is not None or self._settings.route == "rlm":
             return None
         window, cap = self._models.by_depth[0].context_window, parts.sub_max_tokens(self._settings)
-        return plain_prompt(self._settings, self._question, prepared, window=window, max_output=cap)
+        work = partial(plain_prompt, self._settings, self._question, prepared, window=window, max_output=cap)
+        return await threads.watch(work, name="rlm-route")
 
     async def _plain(self, prompt: str, toolbox: Toolbox) -> Outcome:
         model = self._models.by_depth[0]
@@ -233,7 +229,7 @@ class Run:
     @asynccontextmanager
     async def _open_toolbox(self) -> AsyncIterator[Toolbox]:
         settings = self._settings
-        if self._record is not None and self._record.offline:
+        if self._record is not None and self._offline:
             yield self._record.toolbox()
             return
         async with open_toolbox(settings.tools, settings.mcp, settings.functions, reserved=REPL_NAMES) as toolbox:
@@ -267,7 +263,7 @@ class Run:
         )
 
     def _cache(self) -> ReplyCache | None:
-        if self._settings.cache is None or (self._record is not None and self._record.offline):
+        if self._settings.cache is None or self._offline:
             return None
         salt = parts.reply_salt(self._settings)
         return SqliteCache(self._settings.cache, salt=salt, on_error=lambda text: self._emit("notice", text=text))
@@ -277,7 +273,7 @@ class Run:
     @asynccontextmanager
     async def _folder(self) -> AsyncIterator[Path]:
         """The run's folder, which holds the trace; without a trace, one that goes with the run."""
-        if self._settings.no_trace or (self._record is not None and self._record.offline):
+        if self._settings.no_trace or self._offline:
             with scratch_dir() as scratch:
                 yield scratch
             return

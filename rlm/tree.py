@@ -25,11 +25,12 @@ from rlm.calls.scheduler import Scheduler
 from rlm.calls.shape import Shape
 from rlm.config import Settings
 from rlm.errors import ModelError
+from rlm.events import ROOT
 from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.session import KernelSession
 from rlm.loop import Outcome, Rollout, Task
 from rlm.parts import Models
-from rlm.past import CUT_OFF, ROOT, Past
+from rlm.past import CUT_OFF, Past
 from rlm.protocols import Answer, Emit, Handler, Model
 from rlm.result import StopReason
 from rlm.root import Role

@@ -13,6 +13,7 @@ from rlm.calls.memo import Occurrences
 from rlm.calls.options import Defaults, Options, parse_child_options, parse_options
 from rlm.calls.request import parse_child, parse_limited, parse_prompt
 from rlm.calls.scheduler import Scheduler, Spawn
+from rlm.events import ROOT
 from rlm.protocols import Deliver, Emit
 
 MAX_BATCH = 100_000
@@ -24,7 +25,7 @@ class Place:
 
     depth: int
     """0 for the root."""
-    rollout: str = "0"
+    rollout: str = ROOT
     """Its name; batches are numbered within it, so that a cell that is executed again finds the same numbers."""
     calls: bool = True
     """Whether it has sub-calls at all."""

@@ -14,7 +14,7 @@ from typing import Any
 from rlm.budget import Ledger, Reservation, Shortage
 from rlm.calls.outcome import CallFailed, Reply, Spent
 from rlm.calls.request import Request
-from rlm.calls.toolcalls import ToolCall, tool_calls
+from rlm.calls.toolcalls import ToolCall, calling, returned, tool_calls
 from rlm.errors import BadReply, ModelError, attempts_of
 from rlm.estimate import message_tokens
 from rlm.events import Event
@@ -114,13 +114,9 @@ class SubAgent:
     async def _call_tools(self, tools: SubTools, calls: list[ToolCall], completion: Completion) -> None:
         self._tell_of(completion)
         self._tool_calls += len(calls)
-        said = {"role": "assistant", "content": (completion.text if completion.tool_calls else "") or None}
-        self._messages.append({**said, "tool_calls": [call.message() for call in calls]})
+        self._messages.append(calling(calls, completion))
         outputs = await asyncio.gather(*(self._call_tool(tools, call) for call in calls))
-        self._messages += [
-            {"role": "tool", "tool_call_id": call.id, "content": output.text}
-            for call, output in zip(calls, outputs, strict=True)
-        ]
+        self._messages += map(returned, calls, outputs)
 
     async def _call_tool(self, tools: SubTools, call: ToolCall) -> ToolOutput:
         if (done := self._past.tool(call.name, call.arguments)) is not None:

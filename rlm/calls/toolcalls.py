@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rlm.protocols import Completion
+from rlm.protocols import Completion, Message, ToolOutput
 
 _MARKUP = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _FENCE = re.compile(r"\A\s*```(?:json)?[ \t]*\n(.*)\n```\s*\Z", re.DOTALL)
@@ -27,6 +27,17 @@ class ToolCall(NamedTuple):
         except (ValueError, RecursionError):
             arguments = "{}"
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}}
+
+
+def calling(calls: Sequence[ToolCall], completion: Completion) -> Message:
+    """The reply that made these calls, for the conversation; a text that was calls itself is not said twice."""
+    said = completion.text if completion.tool_calls else ""
+    return {"role": "assistant", "content": said or None, "tool_calls": [call.message() for call in calls]}
+
+
+def returned(call: ToolCall, output: ToolOutput) -> Message:
+    """What a call came to, for the conversation."""
+    return {"role": "tool", "tool_call_id": call.id, "content": output.text}
 
 
 def tool_calls(completion: Completion, turn: int, known: Collection[str]) -> list[ToolCall]:

@@ -140,6 +140,8 @@ def evaluate(
     Exit codes: 0 all was carried out, 1 some of it was not (see the report),
     2 wrong usage or configuration, 130 interrupted (finished rows stay).
     """
+    from dataclasses import replace
+
     from rlm.evals import arms as arms_
     from rlm.evals.registry import chosen_options, environment
     from rlm.evals.runner import Plan
@@ -166,7 +168,7 @@ def evaluate(
     with ExitStack() as stack:
         if is_scripted and not report_only:
             served = stack.enter_context(scripted(environments, bad=model == SCRIPTED_BAD))
-            plan = _with(plan, served)
+            plan = replace(plan, for_environment=served)
         rows = _rows(plan) if report_only else _play(plan, _command(ctx))
     _report(plan, rows, environments)
     if trajectories is not None:
@@ -188,12 +190,6 @@ def _settings(ctx: typer.Context, sandbox: str | None) -> Any:
     if not settings.model_at(0):
         raise ConfigError("no model: give --model, or --model scripted for a run without an LLM")
     return settings
-
-
-def _with(plan: Plan, served: Any) -> Plan:
-    from dataclasses import replace
-
-    return replace(plan, for_environment=served)
 
 
 def _rows(plan: Plan) -> list[Row]:

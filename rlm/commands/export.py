@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from rlm.commands import options
 from rlm.commands.console import print_answer, print_line
 from rlm.errors import ConfigError, InputError, RLMError
 
@@ -82,12 +83,7 @@ def export(
             rich_help_panel=_WHERE,
         ),
     ] = None,
-    trace_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--trace-dir", metavar="DIR", help="Where the runs are.", rich_help_panel=_WHERE, show_default=False
-        ),
-    ] = None,
+    trace_dir: options.TraceDir = None,
 ) -> None:
     """Write a run as a page, as a notebook, or as chat transcripts.
 
@@ -98,7 +94,6 @@ def export(
     Exit codes: 0 written, 1 it could not be written, 2 wrong usage, no such
     run, or a trace that cannot be read.
     """
-    from rlm.layers import load_settings
     from rlm.trace.reader import LATEST, find
 
     if html + ipynb + messages != 1:
@@ -110,7 +105,7 @@ def export(
     outcomes = _outcomes(outcome)
     new_redactor = partial(_redactor, redact, redact_pattern or [])
     new_redactor()  # a pattern that is none is found before anything is read
-    place = load_settings({"trace_dir": trace_dir}).trace_dir
+    place = options.runs_place(trace_dir)
     traces = [find(run, place) for run in runs or [LATEST]]
     if messages:
         lines = (line for trace in traces for line in _transcripts(trace, new_redactor(), sub_calls, outcomes))

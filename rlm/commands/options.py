@@ -6,6 +6,7 @@ A parameter that is named as a field of `Settings` sets that field; `given` coll
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ def _option(field: str, panel: str, *names: str, metavar: str | None = None) -> 
     return typer.Option(*names, help=option_help(field), rich_help_panel=panel, metavar=metavar, show_default=False)
 
 
+_PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")
 _MODELS, _TREE, _LIMITS = "Models", "Recursion and tools", "Limits"
 _SANDBOX, _PROMPTS, _OUTPUT = "Sandbox", "Prompts", "Output"
 
@@ -69,6 +71,29 @@ AllowInstall = Annotated[list[str] | None, _option("allow_install", _SANDBOX, "-
 Prompt = Annotated[str | None, _option("prompt", _PROMPTS, metavar="NAME|FILE")]
 Tips = Annotated[str | None, _option("tips", _PROMPTS, metavar="TEXT|FILE")]
 
+RUN_HELP = "The run's id, its beginning or end, or its folder"
+
+
+def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of runs, or their short names, for the shell. The configuration is not read: it may be in the making."""
+    from rlm.commands.runlist import short_names
+    from rlm.trace.reader import traces
+
+    # The name of a folder may hold anything, and a shell's line is no place for it.
+    ids = [trace.run_id for trace in traces(ctx.params.get("trace_dir")) if _PLAIN_ID.fullmatch(trace.run_id)]
+    whole = [id_ for id_ in ids if id_.startswith(incomplete)]
+    return whole or [name for name in short_names(ids).values() if name.startswith(incomplete)]
+
+
+Run = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help=f"{RUN_HELP}; the latest run when not given.",
+        show_default=False,
+        autocompletion=complete_run,
+    ),
+]
 TraceDir = Annotated[Path | None, _option("trace_dir", _OUTPUT, metavar="DIR")]
 NoTrace = Annotated[bool, _option("no_trace", _OUTPUT, "--no-trace")]
 Otel = Annotated[bool, _option("otel", _OUTPUT, "--otel")]
@@ -113,6 +138,13 @@ def check_output(*, as_json: bool, stream_json: bool, quiet: bool, display: Disp
         raise ConfigError("--json and --stream-json both want stdout: choose one")
     if quiet and display not in (None, "none"):
         raise ConfigError(f"--quiet and --display {display} contradict each other: choose one")
+
+
+def runs_place(trace_dir: Path | None) -> Path | None:
+    """The folder of runs that a command is about, if it is not the usual one: as given, else as configured."""
+    from rlm.layers import load_settings
+
+    return trace_dir or load_settings().trace_dir
 
 
 def given(parameters: Mapping[str, Any], *own: str) -> dict[str, Any]:

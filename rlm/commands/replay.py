@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -16,14 +16,7 @@ WIDTH = 100
 
 def replay(
     ctx: typer.Context,
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RUN",
-            help="The run's id, its beginning or end, or its folder; the latest run when not given.",
-            show_default=False,
-        ),
-    ] = None,
+    run: options.Run = None,
     sandbox: options.Sandbox = None,
     runtime: options.Runtime = None,
     memory: options.Memory = None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from rlm.commands import options
@@ -11,14 +9,7 @@ from rlm.commands import options
 
 def resume(
     ctx: typer.Context,
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RUN",
-            help="The run's id, its beginning or end, or its folder; the latest run when not given.",
-            show_default=False,
-        ),
-    ] = None,
+    run: options.Run = None,
     base_url: options.BaseUrl = None,
     sub_base_url: options.SubBaseUrl = None,
     headers: options.Headers = None,
@@ -63,9 +54,9 @@ def resume(
     from rlm.result import RunResult
 
     output = Output(json=as_json, stream_json=stream_json, quiet=quiet, display=display)
-    if record.past.result and record.over:
+    if record.end is not None:
         if not quiet:
-            say(f"the run {record.run_id} has ended: {record.past.result['stop_reason']}")
-        report(record.past.result, output)
-        raise typer.Exit(RunResult.from_dict(record.past.result).exit_code)
+            say(f"the run {record.run_id} has ended: {record.end['stop_reason']}")
+        report(record.end, output)
+        raise typer.Exit(RunResult.from_dict(record.end).exit_code)
     raise typer.Exit(run_and_report(settings, record.question, [], output, record=record))

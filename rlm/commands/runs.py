@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from pathlib import Path
@@ -19,31 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="List the runs that are kept, look into one, or remove some.")
 
-_RUN_HELP = "The run's id, its beginning or end, or its folder"
-_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-def _complete(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Ids of runs, or their short names, for the shell. The configuration is not read: it may be in the making."""
-    from rlm.commands.runlist import short_names
-    from rlm.trace.reader import traces
-
-    # The name of a folder may hold anything, and a shell's line is no place for it.
-    ids = [trace.run_id for trace in traces(ctx.params.get("trace_dir")) if _PLAIN.fullmatch(trace.run_id)]
-    whole = [id_ for id_ in ids if id_.startswith(incomplete)]
-    return whole or [name for name in short_names(ids).values() if name.startswith(incomplete)]
-
-
-_Run = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="RUN",
-        help=f"{_RUN_HELP}; the latest run when not given.",
-        show_default=False,
-        autocompletion=_complete,
-    ),
-]
 
 
 @app.command("list")
@@ -71,7 +46,7 @@ def list_(
     from rlm.trace.store import runs_dir
 
     chosen = _statuses(status)
-    place = _trace_dir(trace_dir)
+    place = options.runs_place(trace_dir)
     known = listing(place)
     found = [run for run in known if not chosen or run.status in chosen]
     found = [run for run in found if grep is None or grep.casefold() in run.question.casefold()]
@@ -90,7 +65,7 @@ def list_(
 
 @app.command()
 def show(
-    run: _Run = None,
+    run: options.Run = None,
     full: Annotated[bool, typer.Option("--full", help="Do not cut the question and the answer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one object.")] = False,
     trace_dir: options.TraceDir = None,
@@ -116,7 +91,7 @@ def show(
 
 
 @app.command()
-def path(run: _Run = None, trace_dir: options.TraceDir = None) -> None:
+def path(run: options.Run = None, trace_dir: options.TraceDir = None) -> None:
     """Print the folder of a run."""
     print_line(str(_found(run, trace_dir).folder))
 
@@ -125,7 +100,9 @@ def path(run: _Run = None, trace_dir: options.TraceDir = None) -> None:
 def rm(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN", help=f"{_RUN_HELP}.", show_default=False, autocompletion=_complete),
+        typer.Argument(
+            metavar="RUN", help=f"{options.RUN_HELP}.", show_default=False, autocompletion=options.complete_run
+        ),
     ] = None,
     older_than: Annotated[
         str | None,
@@ -164,16 +141,10 @@ def _statuses(text: str | None) -> list[str]:
     return chosen
 
 
-def _trace_dir(given: Path | None) -> Path | None:
-    from rlm.layers import load_settings
-
-    return given or load_settings().trace_dir
-
-
 def _found(run: str | None, trace_dir: Path | None) -> Trace:
     from rlm.trace.reader import find
 
-    return find(run, _trace_dir(trace_dir))
+    return find(run, options.runs_place(trace_dir))
 
 
 def _named(names: list[str], trace_dir: Path | None) -> list[Trace]:
@@ -181,7 +152,7 @@ def _named(names: list[str], trace_dir: Path | None) -> list[Trace]:
     from rlm.trace.reader import find
     from rlm.trace.store import runs_dir
 
-    place = _trace_dir(trace_dir)
+    place = options.runs_place(trace_dir)
     found = {trace.folder: trace for trace in (find(name, place) for name in names)}
     for folder, trace in found.items():
         # A folder of anybody's may hold a file of that name.
@@ -197,7 +168,9 @@ def _old(seconds: float, trace_dir: Path | None) -> list[Trace]:
     from rlm.trace.reader import traces
 
     until = time.time() - seconds
-    known = [trace for trace in traces(_trace_dir(trace_dir)) if trace.path.is_file() and not trace.path.is_symlink()]
+    known = [
+        trace for trace in traces(options.runs_place(trace_dir)) if trace.path.is_file() and not trace.path.is_symlink()
+    ]
     return [trace for trace in known if trace.path.stat().st_mtime <= until and not trace.goes_on()]
 
 

@@ -18,14 +18,7 @@ NEEDED = ("starlette", "uvicorn")
 
 
 def view(
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RUN",
-            help="A run's id, the beginning or the end of one, its folder or its trace; the latest run by default.",
-            show_default=False,
-        ),
-    ] = None,
+    run: options.Run = None,
     compare: Annotated[
         str | None,
         typer.Option(
@@ -56,12 +49,11 @@ def view(
     """
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
         raise ConfigError("the viewer needs an extra: pip install 'rlm-kernel[server]'")
-    from rlm.layers import load_settings
     from rlm.trace.reader import find, traces
     from rlm.view.library import Library
     from rlm.view.server import ViewServer
 
-    trace_dir = load_settings({"trace_dir": trace_dir}).trace_dir
+    trace_dir = options.runs_place(trace_dir)
     nothing_yet = run is None and compare is None and not traces(trace_dir)
     shown = None if nothing_yet else find(run, trace_dir)
     other = find(compare, trace_dir) if compare else None

@@ -11,9 +11,8 @@ from typing import Any
 
 from rlm.display.spending import Price, Spending
 from rlm.display.text import one_line, visible
-from rlm.events import Event
+from rlm.events import ROOT, Event
 
-ROOT = "0"
 """The name of the root's rollout."""
 _WRITING = 4000
 _AT_WORK = ("turn.started", "cell.started", "batch.started")

@@ -22,6 +22,7 @@ from rlm.errors import ConfigError, PromptTooLong
 from rlm.evals.arms import inputs_of, parse_arm, settings_of
 from rlm.evals.rows import spent
 from rlm.evals.task import Environment, Score, Task
+from rlm.events import ROOT
 from rlm.export.messages import transcripts
 from rlm.route import answer_of, plain_prompt
 from rlm.trace.reader import Trace
@@ -80,7 +81,7 @@ async def rollout(
     worth = environment.score(task, result.answer)
     lines = list(transcripts(Trace(result.trace.parent).events(), sub_calls=True)) if result.trace else []
     chat: list[Any] = next(
-        (line["messages"] for line in lines if line.get("rollout") == "0" and "batch" not in line), []
+        (line["messages"] for line in lines if line.get("rollout") == ROOT and "batch" not in line), []
     )
     return {
         **example,

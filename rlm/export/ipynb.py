@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rlm.display.text import visible
-from rlm.events import Event
+from rlm.events import ROOT, Event
 from rlm.export.redact import Redact
 from rlm.trace.reader import Trace
 
-ROOT = "0"
 Cell = dict[str, Any]
 
 _WARNING = """\

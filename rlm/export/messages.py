@@ -19,10 +19,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlm.events import Event
+from rlm.events import ROOT, Event, messages_sent
 
 Message = dict[str, Any]
-ROOT = "0"
 
 
 @dataclass(slots=True)
@@ -105,7 +104,7 @@ class _Reader:
             case "child.completed" if rollout:
                 rollout.end = event
             case "root.requested" if rollout:
-                rollout.sent = [*rollout.sent[: event["kept"]], *event["messages"]]
+                rollout.sent = messages_sent(rollout.sent, event)
             case "root.completed" if rollout:
                 _replied(rollout, event)
             case "compaction.completed" if rollout and event["done"] and rollout.segments:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
+from rlm.config import names_a_secret
 from rlm.errors import ConfigError
 
-_SECRET_NAMES = ("authorization", "key", "token", "secret", "cookie", "password")
 _MESSAGE_CHARACTERS = 300
 
 
@@ -45,7 +45,7 @@ class Endpoint:
             if not (name + value).isprintable() or not value.isascii():
                 raise ConfigError(f"the header {_printable(name)!r} has a value that HTTP cannot carry")
         named_values = [*sent.items(), *url.query.items()]
-        secret = [value for name, value in named_values if any(word in name.lower() for word in _SECRET_NAMES)]
+        secret = [value for name, value in named_values if names_a_secret(name)]
         secrets = {api_key, *secret, *(value.rpartition(" ")[2] for value in secret)}
         base = url.with_query(None).with_fragment(None)
         return cls(

@@ -11,12 +11,11 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, TracerProvider
 
-from rlm.events import Event
+from rlm.events import ROOT, Event, messages_sent
 from rlm.otel.attributes import Attributes, agent, as_messages, asked, fail, known, ns, server, text, tool
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _YES = frozenset({"true", "1", "span_only", "span_and_event"})
-ROOT = "0"
 MAX_NAME = 80
 """Characters of a name that a sandbox or a model made up."""
 
@@ -130,7 +129,7 @@ class Spans:
 
     def _requested(self, event: Event) -> None:
         if self._content and (rollout := self._rollouts.get(event["rollout"])):
-            rollout.sent = [*rollout.sent[: event["kept"]], *event["messages"]]
+            rollout.sent = messages_sent(rollout.sent, event)
 
     def _replied(self, event: Event) -> None:
         rollout = self._rollouts.get(event["rollout"])

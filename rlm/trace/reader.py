@@ -37,18 +37,21 @@ class Trace:
                 for number, line in enumerate(file, 1):
                     if not line.endswith(b"\n"):
                         return  # half a line: the run goes on, or was killed
-                    yield self._event(number, line, whole)
+                    event = self.event(number, line)
+                    yield blobs.restore(event, self.folder / BLOBS) if whole else event
         except OSError as error:
             raise InputError(f"cannot read the trace {self.path}: {error.strerror or error}") from error
 
-    def _event(self, number: int, line: bytes, whole: bool) -> Event:
+    def event(self, number: int, line: bytes) -> Event:
+        """What a line of the file says, with excerpts for large texts. Raises `InputError` as `events` does."""
         try:
             event: Any = json.loads(line)
             if event["type"] == "run.started" and event["schema_version"] > SCHEMA_VERSION:
                 raise InputError(f"{self.path} was written by a later version of rlm")
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{self.path}, line {number}: not an event") from error
-        return blobs.restore(event, self.folder / BLOBS) if whole else event
+        found: Event = event
+        return found
 
     def blob(self, digest: str) -> str | None:
         """A large text; None if there is none of this name."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
-from rlm.config import Settings
-
-_SECRET_NAMES = ("auth", "key", "token", "secret", "cookie", "password")
+from rlm.config import Settings, names_a_secret
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
@@ -24,7 +22,7 @@ def _secrets(settings: Settings) -> Iterator[str]:
     named = [pair for pairs in (settings.headers, *others) for pair in pairs.items()]
     named += [pair for url in (settings.base_url, settings.sub_base_url) for pair in _query(url or "")]
     for name, value in named:
-        if any(word in name.lower() for word in _SECRET_NAMES):
+        if names_a_secret(name):
             yield value
             yield value.rpartition(" ")[2]  # the key of `Bearer …`, which an endpoint may quote alone
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from rlm.events import Event
+from rlm.events import ROOT, Event, below_root
 
 _NAMED = 10
 """Calls of a batch without a reply that are named."""
@@ -84,7 +84,7 @@ class Story:
             case "run.completed":
                 self.result = event["result"]
         self._under_way(event)
-        self._count(event, below="." in str(event.get("rollout", "")))
+        self._count(event, below=below_root(event))
 
     def _count(self, event: Event, *, below: bool) -> None:
         if event["type"] == "turn.started" and not below:
@@ -112,7 +112,7 @@ class Story:
         return next(reversed(self.turns.values()), None) or Turn(0)
 
     def _under_way(self, event: Event) -> None:
-        rollout = str(event.get("rollout", "0"))
+        rollout = str(event.get("rollout", ROOT))
         batch = ("batch", rollout, str(event.get("batch")))
         match event["type"]:
             case "turn.started":

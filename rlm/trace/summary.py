@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
-from rlm.events import SCHEMA_VERSION, Event
+from rlm.events import SCHEMA_VERSION, Event, below_root
 from rlm.result import StopReason
 from rlm.trace.blobs import LARGE
 from rlm.trace.reader import Trace
@@ -155,11 +155,11 @@ def _scanned(begun: Summary, first: Event, lines: Iterator[Event]) -> Summary:
                 end = last
             case "run.resumed":
                 end = None
-            case "turn.started" if "." not in str(last.get("rollout")):
+            case "turn.started" if not below_root(last):
                 turns = max(turns, int(_number(last.get("turn")) or 0))
             case "call.completed":
                 calls += int(_number(last.get("attempts")) or 0)
-            case "root.completed" if "." in str(last.get("rollout")):
+            case "root.completed" if below_root(last):
                 calls += int(_number(last.get("attempts")) or 0)
     if end is not None:
         return _ended(begun, end)

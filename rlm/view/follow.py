@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from rlm.errors import InputError
-from rlm.events import SCHEMA_VERSION, Event
+from rlm.events import Event
 from rlm.trace.reader import Trace
 
 CHUNK = 1 << 18
@@ -80,11 +79,4 @@ class _Lines:
         self.position += 1
         if self.position <= self._skip:
             return None
-        try:
-            event: Any = json.loads(line)
-            if event["type"] == "run.started" and event["schema_version"] > SCHEMA_VERSION:
-                raise InputError(f"{self._trace.path} was written by a later version of rlm")
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{self._trace.path}, line {self.position}: not an event") from error
-        found: Event = event
-        return found
+        return self._trace.event(self.position, line)

@@ -42,7 +42,7 @@ def test_it_is_read_whole(trace: Trace) -> None:
 
 def test_it_is_the_record_of_a_run(trace: Trace) -> None:
     record = Record(trace)
-    assert record.over
+    assert record.end is not None
     assert record.question == rich.QUESTION
     assert len(record.past.spendings) == 29
     steps = record.past.rollout("0").steps
