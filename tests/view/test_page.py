@@ -307,6 +307,7 @@ def test_search_finds_prompts_outputs_and_long_texts_and_leads_there(open_run: O
     page.keyboard.type("before the error")
     page.wait_for_selector(".hit")
     assert page.locator(".hit mark").first.inner_text() == "before the error"
+    page.locator(".hit-head", has_text="message sent").last.wait_for()  # found last, and drawn when it is
     found = page.locator(".hit-head").all_inner_texts()
     assert any("output" in each for each in found)
     assert any("message sent" in each for each in found)
