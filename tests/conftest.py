@@ -6,7 +6,6 @@ RLM_REQUIRE_DOCKER=1 turns these skips into failures, so that CI cannot pass wit
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import subprocess
 from functools import cache
@@ -15,6 +14,7 @@ import pytest
 
 from rlm.errors import SandboxError
 from rlm.kernels import environment, image
+from tests.needs import lacking
 
 
 @cache
@@ -43,9 +43,7 @@ def _missing(need: str) -> str | None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for need in ("docker", "bwrap", "chromium", "mcp"):
         if item.get_closest_marker(need) and (why := _missing(need)):
-            if os.environ.get("RLM_REQUIRE_DOCKER") == "1":
-                pytest.fail(f"{need} is required: {why}", pytrace=False)
-            pytest.skip(why)
+            lacking(f"{need}: {why}")
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,6 @@ def test_a_notebook_goes_to_a_file_whose_name_is_told(rlm, run, isolated_env) ->
 
 
 def test_a_page(rlm, run, isolated_env) -> None:
-    pytest.importorskip("rlm.export.html")
     ran = rlm("export", run, "--html")
     assert (ran.code, ran.out) == (0, f"{run}.html\n"), ran.err
     assert SECRET in (isolated_env / f"{run}.html").read_text()
@@ -53,8 +52,6 @@ def test_a_page(rlm, run, isolated_env) -> None:
 
 @pytest.mark.parametrize("form", ["--messages", "--ipynb", "--html"])
 def test_redacted_exports_hold_nothing_of_the_document(rlm, run, form) -> None:
-    if form == "--html":
-        pytest.importorskip("rlm.export.html")
     assert SECRET in rlm("export", run, form, "-o", "-").out
     for redaction in (("--redact",), ("--redact-pattern", "a needle .*")):
         ran = rlm("export", run, form, "-o", "-", *redaction)

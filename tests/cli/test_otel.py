@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+from tests import needs
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+needs.module("opentelemetry.exporter.otlp.proto.http")
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from examples.display_transcript import Terminal
+from rlm import metrics
 from rlm.commands import runlist
 from rlm.events import EventLog
 from rlm.testing import Reply
@@ -191,7 +192,6 @@ def test_one_run(run, runs):
 
 
 def test_metrics_of_a_run_that_has_none_in_its_result(run):
-    metrics = pytest.importorskip("rlm.metrics")
     shown = json.loads(run("show", IDS[1], "--json").out)
     assert shown["result"] is None
     assert shown["metrics"].keys() == metrics.of([]).to_dict().keys()

@@ -18,10 +18,11 @@ from rlm.export.redact import redactor
 from rlm.models import RetryPolicy
 from rlm.testing import ScriptedModelServer
 from rlm.trace.reader import Trace
+from tests import needs
 from tests.export.rich import SECRET
 
-nbformat = pytest.importorskip("nbformat")
-nbclient = pytest.importorskip("nbclient")
+nbformat = needs.module("nbformat")
+nbclient = needs.module("nbclient")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 

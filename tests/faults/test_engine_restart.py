@@ -17,6 +17,7 @@ import pytest
 from rlm.kernels import leases, sandbox
 from rlm.testing import ScriptedModelServer, ScriptedRequest
 from tests.faults.conftest import FINISH, Play, cell, ended_well_recorded
+from tests.needs import lacking
 
 pytestmark = [
     pytest.mark.docker,
@@ -52,7 +53,7 @@ class Engine:
             time.sleep(0.25)
         log_tail = (self._folder / "log").read_text(encoding="utf-8")[-2000:]
         self.stop()
-        pytest.skip(f"a second engine cannot run here: {log_tail}")
+        lacking(f"a second engine cannot run here: {log_tail}")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -68,7 +69,7 @@ class Engine:
 @pytest.fixture(scope="module")
 def started_engine(sandbox_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     if os.geteuid() or shutil.which("dockerd") is None:
-        pytest.skip("a second engine needs root and dockerd")
+        lacking("a second engine needs root and dockerd")
     engine = Engine(tmp_path_factory.mktemp("engine"))
     engine.start()
     saved = subprocess.Popen(["docker", "save", sandbox_image], stdout=subprocess.PIPE)

@@ -18,6 +18,7 @@ from rlm.errors import SandboxUnavailable
 from rlm.kernels import leases, scratch
 from rlm.testing import ScriptedModelServer, ScriptedRequest
 from tests.faults.conftest import DRAFT, FINISH, Play, cell, ended_well_recorded, read
+from tests.needs import lacking
 
 pytestmark = pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
 
@@ -28,7 +29,7 @@ Mount = Callable[..., Path]
 def small_disk(tmp_path: Path) -> Iterator[Mount]:
     """`small_disk("1m")` mounts a file system of that size; `remount("ro")` changes it."""
     if os.geteuid():
-        pytest.skip("only root may mount")
+        lacking("only root may mount")
     mounted: list[Path] = []
 
     def mount(size: str) -> Path:
@@ -37,7 +38,7 @@ def small_disk(tmp_path: Path) -> Iterator[Mount]:
         command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(place)]
         made = subprocess.run(command, capture_output=True, text=True)
         if made.returncode:
-            pytest.skip(f"nothing can be mounted here: {made.stderr.strip()}")
+            lacking(f"nothing can be mounted here: {made.stderr.strip()}")
         mounted.append(place)
         return place
 

@@ -12,8 +12,9 @@ from rlm.config import Price, Settings
 from rlm.errors import ConfigError
 from rlm.prices import PriceTable
 from rlm.protocols import Tokens
+from tests import needs
 
-pytest.importorskip("genai_prices")
+needs.module("genai_prices")
 OPENAI = "https://api.openai.com/v1"
 
 

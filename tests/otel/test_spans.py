@@ -13,9 +13,10 @@ from rlm import RLM, RunResult, Settings
 from rlm.otel import Spans
 from rlm.testing import ScriptedModelServer
 from rlm.trace.reader import Trace
+from tests import needs
 from tests.export import rich
 
-sdk = pytest.importorskip("opentelemetry.sdk.trace")
+sdk = needs.module("opentelemetry.sdk.trace")
 
 from opentelemetry import trace  # noqa: E402
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402

@@ -15,6 +15,7 @@ import pytest
 
 from rlm import RLM, ConfigError, Function, McpServer, Settings, Tool
 from rlm.testing import Fault
+from tests import needs
 from tests.tree.conftest import FINISH, Stage, cell
 
 pytestmark = [pytest.mark.timeout(110), pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")]
@@ -412,7 +413,7 @@ server.run("stdio")
 
 
 async def test_tools_of_an_mcp_server(stage: Stage, tmp_path: Path) -> None:
-    pytest.importorskip("mcp")
+    needs.module("mcp")
     (tmp_path / "server.py").write_text(SERVER)
     command = f"{sys.executable} {tmp_path / 'server.py'}"
     sub = sub_with_tools(call("find_book", title="Emma"))
