@@ -15,7 +15,7 @@ from rlm.models import ChatModel
 from rlm.prices import PriceTable
 from rlm.prompts import render
 from rlm.protocols import Model
-from rlm.root import OUTPUT_CAPS
+from rlm.root import output_caps, without_caps
 
 
 class Models(NamedTuple):
@@ -58,7 +58,7 @@ def models(settings: Settings) -> Models:
             base_url=settings.sub_base_url or base_url,
             api_key=settings.sub_key,
             headers=settings.headers if settings.same_endpoint else None,
-            params={key: value for key, value in settings.sub_params.items() if key not in OUTPUT_CAPS},
+            params=without_caps(settings.sub_params),
             context_window=settings.sub_context_window or known.context_window(name),
             **common,
         )
@@ -88,8 +88,7 @@ def ledger(settings: Settings) -> Ledger:
 
 def sub_max_tokens(settings: Settings) -> int:
     """The cap on a sub-call's output, which is always sent and reserved; at most half of a small window."""
-    caps = [settings.sub_params[key] for key in OUTPUT_CAPS if key in settings.sub_params]
-    cap = min(caps, default=settings.sub_max_tokens)
+    cap = min(output_caps(settings.sub_params), default=settings.sub_max_tokens)
     return min(cap, settings.sub_context_window // 2) if settings.sub_context_window else cap
 
 

@@ -18,7 +18,7 @@ from rlm.loop import Outcome
 from rlm.prompts import render
 from rlm.protocols import Completion, Emit, Message, Model
 from rlm.result import StopReason
-from rlm.root import MAX_OUTPUT, MIN_OUTPUT, OUTPUT_CAPS
+from rlm.root import MAX_OUTPUT, MIN_OUTPUT, output_caps, without_caps
 from rlm.route import answer_of
 from rlm.tools import Toolbox
 
@@ -80,7 +80,7 @@ class PlainChat:
         new = self._messages[self._told :]
         self._emit("root.requested", rollout=ROOT, turn=turn, last=None, max_tokens=cap, kept=self._told, messages=new)
         self._told = len(self._messages)
-        params = {key: value for key, value in self._settings.root_params.items() if key not in OUTPUT_CAPS}
+        params = without_caps(self._settings.root_params)
         if with_tools:
             params["tools"] = self._toolbox.definitions
         timeout = self._settings.request_timeout
@@ -110,7 +110,7 @@ class PlainChat:
     def _reserve(self) -> tuple[Reservation | None, int | None, Literal["max_tokens", "max_cost"]]:
         """Room for a request, and the cap on its reply, if it has one; no room, and the limit that says so."""
         name, estimate = self._model.name, message_tokens(self._messages)
-        caps = [self._settings.root_params[key] for key in OUTPUT_CAPS if key in self._settings.root_params]
+        caps = output_caps(self._settings.root_params)
         limit: Literal["max_tokens", "max_cost"] = "max_tokens"
         if (room := self._ledger.room(name, estimate)) is not None:
             limit = "max_cost" if room[1] == "max_cost" else "max_tokens"

@@ -34,6 +34,16 @@ OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
 """Parameters that cap a reply: what is sent is what was reserved, so they are taken out of the others."""
 
 
+def output_caps(params: Mapping[str, Any]) -> list[int]:
+    """The caps on a reply among parameters."""
+    return [params[name] for name in OUTPUT_CAPS if name in params]
+
+
+def without_caps(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The other parameters."""
+    return {name: value for name, value in params.items() if name not in OUTPUT_CAPS}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Role:
     """Whose turns they are: the root's of the run, or a child's, which is a root of its own to its sub-LLMs."""
@@ -157,7 +167,7 @@ class RootModel:
         self._emit("root.requested", **fields, kept=kept, messages=messages[kept:])
 
     def _stream(self, talk: Conversation, max_tokens: int | None) -> AsyncIterator[Delta]:
-        params = {key: value for key, value in self._role.params.items() if key not in OUTPUT_CAPS}
+        params = without_caps(self._role.params)
         if self._settings.native_tools:
             params.setdefault("tools", [python_tool()])
         timeout = self._settings.request_timeout
@@ -184,7 +194,7 @@ class RootModel:
         """Room for the next request, its output cap and its estimated input."""
         estimate = talk.input_tokens()
         room = self._room(estimate, last=last)
-        caps = [self._role.params[name] for name in OUTPUT_CAPS if name in self._role.params]
+        caps = output_caps(self._role.params)
         caps += [self._role.max_output] if self._role.max_output is not None else []
         cap = min([*caps, room, MAX_OUTPUT]) if room is not None else min(caps, default=None)
         owner = self if last else None

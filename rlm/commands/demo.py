@@ -46,7 +46,7 @@ def demo(sandbox: options.Sandbox = None, trace_dir: options.TraceDir = None) ->
 
 
 def best_sandbox() -> str:
-    """The strongest sandbox that starts here; what it needs is built. Without any, the demo's own code needs none."""
+    """The strongest sandbox that starts here; what it needs is built. Without any, scripted code needs none."""
     import asyncio
 
     from rlm.kernels.select import Name, choose
@@ -59,5 +59,5 @@ def best_sandbox() -> str:
             say(f"no {name} here: {error}")
         else:
             return name
-    say("no sandbox works here (see: rlm doctor), so the code runs as a plain process: it is the demo's own")
+    say("no sandbox works here (see: rlm doctor), so the code, which is scripted, runs as a plain process")
     return "process"

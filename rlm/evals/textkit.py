@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel
 
 from rlm.testing import ScriptedRequest
+from rlm.testing.script import message_text
 
 T = TypeVar("T")
 
@@ -128,6 +129,11 @@ def question_of(request: ScriptedRequest) -> str:
     """What a root was asked: the first message of the user, without what follows about the input."""
     asked = next((str(each.get("content")) for each in request.messages if each.get("role") == "user"), "")
     return asked.partition("\n<input>")[0]
+
+
+def told(request: ScriptedRequest) -> str:
+    """All that the user has said."""
+    return "\n".join(message_text(each) for each in request.messages if each.get("role") == "user")
 
 
 def delegates(request: ScriptedRequest) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from rlm.evals.task import Score
+from rlm.evals.textkit import agreement
 
 MAX_ANSWER = 20_000
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)")
@@ -21,13 +22,8 @@ def score(form: str, gold: object, answer: str) -> Score:
     if isinstance(gold, str):
         right = float(found == [gold])
         return Score(reward=right, metrics={"exact": right})
-    wanted = set(gold) if isinstance(gold, list) else set()
-    shared = len(wanted.intersection(found))
-    precision = shared / len(found) if found else 0.0
-    recall = shared / len(wanted) if wanted else 0.0
-    f1 = 2 * precision * recall / (precision + recall) if shared else 0.0
-    metrics = {"exact": float(f1 == 1), "precision": precision, "recall": recall}
-    return Score(reward=f1, metrics=metrics)
+    fit = agreement(found, gold if isinstance(gold, list) else ())
+    return Score(reward=fit.f1, metrics={"exact": fit.exact, "precision": fit.precision, "recall": fit.recall})
 
 
 def _number(gold: int, text: str) -> Score:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rlm.evals.deepdive.wiki import OPEN_CHARS
 from rlm.evals.deepdive.world import PROPERTIES, RELATIONS, YEARS, Property, Relation
+from rlm.evals.textkit import cell, told
 from rlm.testing import ScriptedRequest
 from rlm.testing.script import message_text
 
@@ -25,37 +26,37 @@ PLAIN_HOPS = 2
 
 def root(request: ScriptedRequest) -> str:
     """Takes the question apart, has the first entity found twice over, and follows one relation after the other."""
-    said = _user_text(request)
+    said = told(request)
     found = QUESTION.search(said)
     if found is None:
-        return _cell("answer['content'] = 'I do not understand the question.'\nanswer['ready'] = True")
+        return cell("answer['content'] = 'I do not understand the question.'\nanswer['ready'] = True")
     core, steps = unwrap(found[1])
     if request.turn == 0:
         prompts = [f"Look up: {core}\nReply with the name alone{end}" for end in (".", ", after checking each point.")]
-        return _cell(
+        return cell(
             f"replies = llm_batch({prompts!r})\nprint(replies)\n"
             "names = [str(reply).strip() for reply in replies if reply]\nname = max(names, key=names.count)"
         )
     if request.turn == 1:
         phrases = [step.phrase for step in steps]
         ask = "llm_query('Look up: ' + phrase.format(name) + '\\nReply with the name alone.')"
-        return _cell(
+        return cell(
             f"for phrase in {phrases!r}:\n    name = str({ask}).strip()\n    print(phrase, '->', name)\n"
             "answer['content'] = name"
         )
-    return _cell("print(answer['content'])\nanswer['ready'] = True")
+    return cell("print(answer['content'])\nanswer['ready'] = True")
 
 
 def bad_root(request: ScriptedRequest) -> str:
     """Hands the whole question to one sub-LLM, and passes on what comes back."""
-    found = QUESTION.search(_user_text(request))
+    found = QUESTION.search(told(request))
     prompt = f"Tell me the name of {found[1] if found else 'this'}, please."
-    return _cell(f"answer['content'] = llm_query({prompt!r})\nanswer['ready'] = True")
+    return cell(f"answer['content'] = llm_query({prompt!r})\nanswer['ready'] = True")
 
 
 def sub(request: ScriptedRequest) -> Any:
     """Looks one thing up with `search` and `open`; what takes several steps is too much for it."""
-    found = _TASK.search(_user_text(request))
+    found = _TASK.search(told(request))
     if found is None:
         return "That cannot be found in a few look-ups."
     core, steps = unwrap(found[1])
@@ -64,7 +65,7 @@ def sub(request: ScriptedRequest) -> Any:
 
 def llm(request: ScriptedRequest) -> Any:
     """The same with native calls in one conversation; loses the thread after a few relations."""
-    found = QUESTION.search(_user_text(request))
+    found = QUESTION.search(told(request))
     if found is None:
         return "I do not understand the question."
     if request.turn >= PATIENCE:
@@ -186,11 +187,3 @@ def _calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
             {"id": f"call_{n}", "name": name, "arguments": dict(arguments)} for n, (name, arguments) in enumerate(calls)
         ],
     }
-
-
-def _user_text(request: ScriptedRequest) -> str:
-    return "\n".join(message_text(each) for each in request.messages if each.get("role") == "user")
-
-
-def _cell(code: str) -> str:
-    return f"```repl\n{code}\n```"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from rlm.evals.math_python.families import FAMILIES, Family
 from rlm.evals.math_python.solvers import SOLVERS
+from rlm.evals.textkit import cell, told
 from rlm.testing import ScriptedRequest
-from rlm.testing.script import message_text
 
 
 def problem(messages: str) -> tuple[Family, Mapping[str, int]] | None:
@@ -23,24 +23,24 @@ def problem(messages: str) -> tuple[Family, Mapping[str, int]] | None:
 
 def root(request: ScriptedRequest) -> str:
     """Writes a program and looks at what it prints; then answers with that."""
-    found = problem(_said(request))
+    found = problem(told(request))
     if found is None:
-        return _cell("answer['content'] = 'I do not know this kind of problem.'\nanswer['ready'] = True")
+        return cell("answer['content'] = 'I do not know this kind of problem.'\nanswer['ready'] = True")
     family, numbers = found
     solver = SOLVERS[family.name]
     if request.turn == 0:
         start = "from __future__ import annotations\nimport itertools\nfrom fractions import Fraction\n\n"
         call = f"value = {solver.__name__}(**{dict(numbers)!r})\nprint(value)\nanswer['content'] = str(value)"
-        return _cell(f"{start}{inspect.getsource(solver)}\n{call}")
-    return _cell("print(answer['content'])\nanswer['ready'] = True")
+        return cell(f"{start}{inspect.getsource(solver)}\n{call}")
+    return cell("print(answer['content'])\nanswer['ready'] = True")
 
 
 def bad_root(request: ScriptedRequest) -> str:
     """Works with floating point, and stops at the first number that comes to mind."""
-    found = problem(_said(request))
+    found = problem(told(request))
     numbers = list(found[1].values()) if found else [1]
     code = f"value = sum({numbers!r}) / 7\nanswer['content'] = f'approximately {{value:.4f}}'\nanswer['ready'] = True"
-    return _cell(code)
+    return cell(code)
 
 
 def sub(request: ScriptedRequest) -> str:
@@ -50,18 +50,10 @@ def sub(request: ScriptedRequest) -> str:
 
 def llm(request: ScriptedRequest) -> str:
     """Knows the formulas for what takes one line; elsewhere its arithmetic is a guess."""
-    found = problem(_said(request))
+    found = problem(told(request))
     if found is None:
         return "I cannot tell."
     family, numbers = found
     if family.name in {"roots", "triangle", "urn", "coin", "paths"}:
         return f"The answer is {SOLVERS[family.name](**numbers)}"
     return f"Roughly estimated, the answer is {sum(numbers.values())}."
-
-
-def _said(request: ScriptedRequest) -> str:
-    return "\n".join(message_text(each) for each in request.messages if each.get("role") == "user")
-
-
-def _cell(code: str) -> str:
-    return f"```repl\n{code}\n```"
