@@ -12,6 +12,7 @@ import typer
 from rlm.commands import options
 
 
+@options.takes_settings()
 def ask(
     ctx: typer.Context,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to find out.", show_default=False)],
@@ -24,49 +25,7 @@ def ask(
             show_default=False,
         ),
     ] = None,
-    model: options.Model = None,
-    sub_model: options.SubModel = None,
-    models: options.Models = None,
-    base_url: options.BaseUrl = None,
-    sub_base_url: options.SubBaseUrl = None,
-    root_params: options.RootParams = None,
-    sub_params: options.SubParams = None,
-    native_tools: options.NativeTools = False,
-    headers: options.Headers = None,
-    context_window: options.ContextWindow = None,
-    sub_context_window: options.SubContextWindow = None,
-    sub_max_tokens: options.SubMaxTokens = None,
-    request_timeout: options.RequestTimeout = None,
-    concurrency: options.Concurrency = None,
-    route: options.Route = None,
-    route_chars: options.RouteChars = None,
-    depth: options.Depth = None,
-    child_concurrency: options.ChildConcurrency = None,
-    tools: options.Tools = None,
-    mcp: options.Mcp = None,
-    sub_max_turns: options.SubMaxTurns = None,
-    functions: options.Functions = None,
-    auto_parallel: options.AutoParallel = None,
-    cache: options.Cache = None,
-    compact_at: options.CompactAt = None,
-    max_turns: options.MaxTurns = None,
-    max_sub_calls: options.MaxSubCalls = None,
-    max_tokens: options.MaxTokens = None,
-    max_cost: options.MaxCost = None,
-    timeout: options.Timeout = None,
-    cell_timeout: options.CellTimeout = None,
-    output_limit: options.OutputLimit = None,
-    sandbox: options.Sandbox = None,
-    runtime: options.Runtime = None,
-    memory: options.Memory = None,
-    cpus: options.Cpus = None,
-    packages: options.Packages = None,
-    allow_install: options.AllowInstall = None,
-    prompt: options.Prompt = None,
-    tips: options.Tips = None,
-    trace_dir: options.TraceDir = None,
-    no_trace: options.NoTrace = False,
-    otel: options.Otel = False,
+    *,
     as_json: options.Json = False,
     stream_json: options.StreamJson = False,
     display: options.Display = None,
@@ -85,8 +44,7 @@ def ask(
     from rlm.layers import load_settings
 
     options.check_output(as_json=as_json, stream_json=stream_json, quiet=quiet, display=display)
-    own = ("question", "inputs", "as_json", "stream_json", "display", "quiet")
-    settings = load_settings(options.given(ctx.params, *own))
+    settings = load_settings(options.given(ctx.params))
 
     from rlm.commands.running import Output, run_and_report  # the whole machinery: not before the settings are right
 

@@ -23,7 +23,11 @@ COMMAND_FILE = "command.txt"
 UNTOLD = frozenset({"headers", "report_only", "retry_failed", "trajectories", "workers"})
 """Options that are not part of what made the rows, or may hold a key."""
 
+# What an environment or an arm decides, and what makes no sense for many runs.
+FIXED = ("route", "tools", "mcp", "functions", "cache", "runtime", "allow_install", "tips", "trace_dir", "otel")
 
+
+@options.takes_settings(without=FIXED, max_cost=options.RunMaxCost)
 def evaluate(
     ctx: typer.Context,
     names: Annotated[
@@ -97,39 +101,6 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    model: options.Model = None,
-    sub_model: options.SubModel = None,
-    models: options.Models = None,
-    base_url: options.BaseUrl = None,
-    sub_base_url: options.SubBaseUrl = None,
-    root_params: options.RootParams = None,
-    sub_params: options.SubParams = None,
-    native_tools: options.NativeTools = False,
-    headers: options.Headers = None,
-    context_window: options.ContextWindow = None,
-    sub_context_window: options.SubContextWindow = None,
-    sub_max_tokens: options.SubMaxTokens = None,
-    request_timeout: options.RequestTimeout = None,
-    concurrency: options.Concurrency = None,
-    route_chars: options.RouteChars = None,
-    depth: options.Depth = None,
-    child_concurrency: options.ChildConcurrency = None,
-    sub_max_turns: options.SubMaxTurns = None,
-    auto_parallel: options.AutoParallel = None,
-    compact_at: options.CompactAt = None,
-    max_turns: options.MaxTurns = None,
-    max_sub_calls: options.MaxSubCalls = None,
-    max_tokens: options.MaxTokens = None,
-    max_cost: options.RunMaxCost = None,
-    timeout: options.Timeout = None,
-    cell_timeout: options.CellTimeout = None,
-    output_limit: options.OutputLimit = None,
-    sandbox: options.Sandbox = None,
-    memory: options.Memory = None,
-    cpus: options.Cpus = None,
-    packages: options.Packages = None,
-    prompt: options.Prompt = None,
-    no_trace: options.NoTrace = False,
 ) -> None:
     """Try the tasks of ENV in several ways, and write what came of it as rows and as a report.
 
@@ -149,8 +120,8 @@ def evaluate(
 
     environments = list({each.name: each for each in map(environment, dict.fromkeys(names))}.values())
     chosen, parsed = chosen_options(environments, option or []), arms_.parse_arms(arms)
-    settings = _settings(ctx, sandbox)
-    is_scripted = model in MODELS
+    settings = _settings(ctx)
+    is_scripted = ctx.params["model"] in MODELS
     plan = Plan(
         environments=environments,
         options=chosen,
@@ -167,7 +138,7 @@ def evaluate(
     )
     with ExitStack() as stack:
         if is_scripted and not report_only:
-            served = stack.enter_context(scripted(environments, bad=model == SCRIPTED_BAD))
+            served = stack.enter_context(scripted(environments, bad=ctx.params["model"] == SCRIPTED_BAD))
             plan = replace(plan, for_environment=served)
         rows = _rows(plan) if report_only else _play(plan, _command(ctx))
     _report(plan, rows, environments)
@@ -176,13 +147,12 @@ def evaluate(
     raise typer.Exit(1 if any(row.error for row in rows) else 0)
 
 
-def _settings(ctx: typer.Context, sandbox: str | None) -> Any:
+def _settings(ctx: typer.Context) -> Any:
     from rlm.evals.scripted import MODELS
     from rlm.layers import load_settings
 
-    own = ("names", "arms", "n", "seed", "option", "out", "trajectories", "report_only", "retry_failed", "workers")
-    flags = options.given(ctx.params, *own, "total_cost")
-    if flags.get("model") in MODELS and not sandbox and not ctx.params["report_only"]:
+    flags = options.given(ctx.params)
+    if flags.get("model") in MODELS and "sandbox" not in flags and not ctx.params["report_only"]:
         from rlm.commands.demo import best_sandbox
 
         flags["sandbox"] = best_sandbox()

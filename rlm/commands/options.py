@@ -1,15 +1,17 @@
 """The options of a run, each declared once for all the commands that start runs.
 
-A parameter that is named as a field of `Settings` sets that field; `given` collects those that were given.
+A command says with `takes_settings` which it has; `given` collects those that were given.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -25,51 +27,61 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")
 _MODELS, _TREE, _LIMITS = "Models", "Recursion and tools", "Limits"
 _SANDBOX, _PROMPTS, _OUTPUT = "Sandbox", "Prompts", "Output"
 
-Model = Annotated[str | None, _option("model", _MODELS)]
-SubModel = Annotated[str | None, _option("sub_model", _MODELS)]
-Models = Annotated[str | None, _option("models", _MODELS, metavar="ROOT,CHILD,…")]
-BaseUrl = Annotated[str | None, _option("base_url", _MODELS, metavar="URL")]
-SubBaseUrl = Annotated[str | None, _option("sub_base_url", _MODELS, metavar="URL")]
-RootParams = Annotated[list[str] | None, _option("root_params", _MODELS, "--param", metavar="KEY=VALUE")]
-SubParams = Annotated[list[str] | None, _option("sub_params", _MODELS, "--sub-param", metavar="KEY=VALUE")]
-NativeTools = Annotated[bool, _option("native_tools", _MODELS, "--native-tools")]
-Headers = Annotated[list[str] | None, _option("headers", _MODELS, "--header", metavar="NAME: VALUE")]
-ContextWindow = Annotated[int | None, _option("context_window", _MODELS, metavar="TOKENS")]
-SubContextWindow = Annotated[int | None, _option("sub_context_window", _MODELS, metavar="TOKENS")]
-SubMaxTokens = Annotated[int | None, _option("sub_max_tokens", _MODELS, metavar="TOKENS")]
-RequestTimeout = Annotated[float | None, _option("request_timeout", _MODELS, metavar="SECONDS")]
-Concurrency = Annotated[int | None, _option("concurrency", _MODELS, metavar="N")]
-
-Route = Annotated[str | None, _option("route", _TREE, metavar="rlm|auto|llm")]
-RouteChars = Annotated[int | None, _option("route_chars", _TREE, metavar="N")]
-Depth = Annotated[int | None, _option("depth", _TREE, metavar="N")]
-ChildConcurrency = Annotated[int | None, _option("child_concurrency", _TREE, metavar="N")]
-Tools = Annotated[list[str] | None, _option("tools", _TREE, "--tool", metavar="MODULE:FUNCTION")]
-Mcp = Annotated[list[str] | None, _option("mcp", _TREE, "--mcp", metavar="COMMAND|URL")]
-SubMaxTurns = Annotated[int | None, _option("sub_max_turns", _TREE, metavar="N")]
-Functions = Annotated[list[str] | None, _option("functions", _TREE, "--function", metavar="NAME=MODULE:FUNCTION")]
-AutoParallel = Annotated[bool | None, _option("auto_parallel", _TREE, "--auto-parallel/--no-auto-parallel")]
-Cache = Annotated[Path | None, _option("cache", _TREE, metavar="DIR")]
-CompactAt = Annotated[float | None, _option("compact_at", _TREE, metavar="SHARE")]
-
-MaxTurns = Annotated[int | None, _option("max_turns", _LIMITS, metavar="N")]
-MaxSubCalls = Annotated[int | None, _option("max_sub_calls", _LIMITS, metavar="N")]
-MaxTokens = Annotated[int | None, _option("max_tokens", _LIMITS, metavar="N")]
-MaxCost = Annotated[float | None, _option("max_cost", _LIMITS, metavar="MONEY")]
-RunMaxCost = Annotated[float | None, _option("max_cost", _LIMITS, "--run-max-cost", metavar="MONEY")]
-Timeout = Annotated[float | None, _option("timeout", _LIMITS, metavar="SECONDS")]
-CellTimeout = Annotated[float | None, _option("cell_timeout", _LIMITS, metavar="SECONDS")]
-OutputLimit = Annotated[int | None, _option("output_limit", _LIMITS, metavar="N")]
-
 Sandbox = Annotated[str | None, _option("sandbox", _SANDBOX, metavar="auto|docker|bwrap|process")]
 Runtime = Annotated[str | None, _option("runtime", _SANDBOX, metavar="NAME")]
-Memory = Annotated[str | None, _option("memory", _SANDBOX, metavar="SIZE")]
-Cpus = Annotated[float | None, _option("cpus", _SANDBOX, metavar="N")]
-Packages = Annotated[list[str] | None, _option("packages", _SANDBOX, "--package", metavar="NAME")]
-AllowInstall = Annotated[list[str] | None, _option("allow_install", _SANDBOX, "--allow-install", metavar="NAME,…")]
+TraceDir = Annotated[Path | None, _option("trace_dir", _OUTPUT, metavar="DIR")]
 
-Prompt = Annotated[str | None, _option("prompt", _PROMPTS, metavar="NAME|FILE")]
-Tips = Annotated[str | None, _option("tips", _PROMPTS, metavar="TEXT|FILE")]
+SETTINGS: Mapping[str, Any] = {
+    "model": Annotated[str | None, _option("model", _MODELS)],
+    "sub_model": Annotated[str | None, _option("sub_model", _MODELS)],
+    "models": Annotated[str | None, _option("models", _MODELS, metavar="ROOT,CHILD,…")],
+    "base_url": Annotated[str | None, _option("base_url", _MODELS, metavar="URL")],
+    "sub_base_url": Annotated[str | None, _option("sub_base_url", _MODELS, metavar="URL")],
+    "root_params": Annotated[list[str] | None, _option("root_params", _MODELS, "--param", metavar="KEY=VALUE")],
+    "sub_params": Annotated[list[str] | None, _option("sub_params", _MODELS, "--sub-param", metavar="KEY=VALUE")],
+    "native_tools": Annotated[bool, _option("native_tools", _MODELS, "--native-tools")],
+    "headers": Annotated[list[str] | None, _option("headers", _MODELS, "--header", metavar="NAME: VALUE")],
+    "context_window": Annotated[int | None, _option("context_window", _MODELS, metavar="TOKENS")],
+    "sub_context_window": Annotated[int | None, _option("sub_context_window", _MODELS, metavar="TOKENS")],
+    "sub_max_tokens": Annotated[int | None, _option("sub_max_tokens", _MODELS, metavar="TOKENS")],
+    "request_timeout": Annotated[float | None, _option("request_timeout", _MODELS, metavar="SECONDS")],
+    "concurrency": Annotated[int | None, _option("concurrency", _MODELS, metavar="N")],
+    "route": Annotated[str | None, _option("route", _TREE, metavar="rlm|auto|llm")],
+    "route_chars": Annotated[int | None, _option("route_chars", _TREE, metavar="N")],
+    "depth": Annotated[int | None, _option("depth", _TREE, metavar="N")],
+    "child_concurrency": Annotated[int | None, _option("child_concurrency", _TREE, metavar="N")],
+    "tools": Annotated[list[str] | None, _option("tools", _TREE, "--tool", metavar="MODULE:FUNCTION")],
+    "mcp": Annotated[list[str] | None, _option("mcp", _TREE, "--mcp", metavar="COMMAND|URL")],
+    "sub_max_turns": Annotated[int | None, _option("sub_max_turns", _TREE, metavar="N")],
+    "functions": Annotated[list[str] | None, _option("functions", _TREE, "--function", metavar="NAME=MODULE:FUNCTION")],
+    "auto_parallel": Annotated[bool | None, _option("auto_parallel", _TREE, "--auto-parallel/--no-auto-parallel")],
+    "cache": Annotated[Path | None, _option("cache", _TREE, metavar="DIR")],
+    "compact_at": Annotated[float | None, _option("compact_at", _TREE, metavar="SHARE")],
+    "max_turns": Annotated[int | None, _option("max_turns", _LIMITS, metavar="N")],
+    "max_sub_calls": Annotated[int | None, _option("max_sub_calls", _LIMITS, metavar="N")],
+    "max_tokens": Annotated[int | None, _option("max_tokens", _LIMITS, metavar="N")],
+    "max_cost": Annotated[float | None, _option("max_cost", _LIMITS, metavar="MONEY")],
+    "timeout": Annotated[float | None, _option("timeout", _LIMITS, metavar="SECONDS")],
+    "cell_timeout": Annotated[float | None, _option("cell_timeout", _LIMITS, metavar="SECONDS")],
+    "output_limit": Annotated[int | None, _option("output_limit", _LIMITS, metavar="N")],
+    "sandbox": Sandbox,
+    "runtime": Runtime,
+    "memory": Annotated[str | None, _option("memory", _SANDBOX, metavar="SIZE")],
+    "cpus": Annotated[float | None, _option("cpus", _SANDBOX, metavar="N")],
+    "packages": Annotated[list[str] | None, _option("packages", _SANDBOX, "--package", metavar="NAME")],
+    "allow_install": Annotated[
+        list[str] | None, _option("allow_install", _SANDBOX, "--allow-install", metavar="NAME,…")
+    ],
+    "prompt": Annotated[str | None, _option("prompt", _PROMPTS, metavar="NAME|FILE")],
+    "tips": Annotated[str | None, _option("tips", _PROMPTS, metavar="TEXT|FILE")],
+    "trace_dir": TraceDir,
+    "no_trace": Annotated[bool, _option("no_trace", _OUTPUT, "--no-trace")],
+    "otel": Annotated[bool, _option("otel", _OUTPUT, "--otel")],
+}
+"""The options that set a field of `Settings`, by its name, in the order of the help."""
+
+RunMaxCost = Annotated[float | None, _option("max_cost", _LIMITS, "--run-max-cost", metavar="MONEY")]
+"""The limit on one run, where --max-cost is the limit on all of them."""
 
 RUN_HELP = "The run's id, its beginning or end, or its folder"
 
@@ -94,9 +106,6 @@ Run = Annotated[
         autocompletion=complete_run,
     ),
 ]
-TraceDir = Annotated[Path | None, _option("trace_dir", _OUTPUT, metavar="DIR")]
-NoTrace = Annotated[bool, _option("no_trace", _OUTPUT, "--no-trace")]
-Otel = Annotated[bool, _option("otel", _OUTPUT, "--otel")]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print the result as one JSON object instead of the answer.", rich_help_panel=_OUTPUT),
@@ -132,6 +141,37 @@ Display = Annotated[
 ]
 
 
+def takes_settings(
+    *, only: Iterable[str] = SETTINGS, without: Iterable[str] = (), **instead: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of these settings; it finds them by `given(ctx.params)`.
+
+    They come after its own parameters and before its keyword-only ones. `instead` replaces declarations, by field.
+    """
+    chosen = [field for field in SETTINGS if field in set(only) - set(without)]
+    declared = [
+        Parameter(field, Parameter.KEYWORD_ONLY, default=_nothing(declaration), annotation=declaration)
+        for field in chosen
+        for declaration in (instead.get(field, SETTINGS[field]),)
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(signature(command, eval_str=True).parameters.values())
+        first = [each for each in own if each.kind is not Parameter.KEYWORD_ONLY]
+        last = [each for each in own if each.kind is Parameter.KEYWORD_ONLY]
+
+        @functools.wraps(command)
+        def with_settings(**parameters: Any) -> None:
+            return command(**{each.name: parameters[each.name] for each in own})
+
+        everything = [*first, *declared, *last]
+        with_settings.__signature__ = Signature(everything)  # type: ignore[attr-defined]
+        with_settings.__annotations__ = {each.name: each.annotation for each in everything}
+        return with_settings
+
+    return decorate
+
+
 def check_output(*, as_json: bool, stream_json: bool, quiet: bool, display: DisplayKind | None) -> None:
     """Raises `ConfigError` for options of the output that contradict each other."""
     if as_json and stream_json:
@@ -147,12 +187,12 @@ def runs_place(trace_dir: Path | None) -> Path | None:
     return trace_dir or load_settings().trace_dir
 
 
-def given(parameters: Mapping[str, Any], *own: str) -> dict[str, Any]:
-    """The settings among a command's parsed parameters (`ctx.params`); `own` are the command's other ones.
+def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among a command's parsed parameters (`ctx.params`), as far as they were given.
 
     Raises `ConfigError` for a pair that is none.
     """
-    settings = {name: value for name, value in parameters.items() if name not in own and _was_given(value)}
+    settings = {name: value for name, value in parameters.items() if name in SETTINGS and _was_given(value)}
     if parameters.get("auto_parallel") is False:  # it is on unless switched off
         settings["auto_parallel"] = False
     for name, option in (("root_params", "--param"), ("sub_params", "--sub-param")):
@@ -169,6 +209,11 @@ def given(parameters: Mapping[str, Any], *own: str) -> dict[str, Any]:
             name.strip() for names in settings["allow_install"] for name in names.split(",") if name.strip()
         ]
     return settings
+
+
+def _nothing(declaration: Any) -> bool | None:
+    """The value of an option that was not given."""
+    return False if get_args(declaration)[0] is bool else None
 
 
 def _was_given(value: Any) -> bool:

@@ -14,14 +14,11 @@ SHOWN = 5
 WIDTH = 100
 
 
+@options.takes_settings(only=("sandbox", "runtime", "memory", "cpus", "trace_dir"))
 def replay(
     ctx: typer.Context,
     run: options.Run = None,
-    sandbox: options.Sandbox = None,
-    runtime: options.Runtime = None,
-    memory: options.Memory = None,
-    cpus: options.Cpus = None,
-    trace_dir: options.TraceDir = None,
+    *,
     as_json: options.Json = False,
 ) -> None:
     """Execute a run again from its trace, without asking anybody, and compare.
@@ -35,9 +32,9 @@ def replay(
     """
     from rlm.commands.records import open_record
 
-    given = options.given(ctx.params, "run", "as_json")
+    given = options.given(ctx.params)
     record, settings = open_record(run, given, offline=True)
-    if sandbox is None and settings.sandbox == "process":
+    if "sandbox" not in given and settings.sandbox == "process":
         # Code of a trace is not run without a wall unless that is asked for.
         settings = settings.model_copy(update={"sandbox": "auto"})
 

@@ -6,29 +6,35 @@ import typer
 
 from rlm.commands import options
 
+# What may differ from the settings that the run began with.
+CHANGEABLE = (
+    "base_url",
+    "sub_base_url",
+    "headers",
+    "request_timeout",
+    "concurrency",
+    "tools",
+    "mcp",
+    "functions",
+    "max_turns",
+    "max_sub_calls",
+    "max_tokens",
+    "max_cost",
+    "timeout",
+    "sandbox",
+    "runtime",
+    "memory",
+    "cpus",
+    "trace_dir",
+    "otel",
+)
 
+
+@options.takes_settings(only=CHANGEABLE)
 def resume(
     ctx: typer.Context,
     run: options.Run = None,
-    base_url: options.BaseUrl = None,
-    sub_base_url: options.SubBaseUrl = None,
-    headers: options.Headers = None,
-    request_timeout: options.RequestTimeout = None,
-    concurrency: options.Concurrency = None,
-    tools: options.Tools = None,
-    mcp: options.Mcp = None,
-    functions: options.Functions = None,
-    max_turns: options.MaxTurns = None,
-    max_sub_calls: options.MaxSubCalls = None,
-    max_tokens: options.MaxTokens = None,
-    max_cost: options.MaxCost = None,
-    timeout: options.Timeout = None,
-    sandbox: options.Sandbox = None,
-    runtime: options.Runtime = None,
-    memory: options.Memory = None,
-    cpus: options.Cpus = None,
-    trace_dir: options.TraceDir = None,
-    otel: options.Otel = False,
+    *,
     as_json: options.Json = False,
     stream_json: options.StreamJson = False,
     display: options.Display = None,
@@ -46,8 +52,7 @@ def resume(
     from rlm.commands.records import open_record
 
     options.check_output(as_json=as_json, stream_json=stream_json, quiet=quiet, display=display)
-    own = ("run", "as_json", "stream_json", "display", "quiet")
-    record, settings = open_record(run, options.given(ctx.params, *own))
+    record, settings = open_record(run, options.given(ctx.params))
 
     from rlm.commands.console import say
     from rlm.commands.running import Output, report, run_and_report

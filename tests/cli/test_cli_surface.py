@@ -45,7 +45,7 @@ def test_every_setting_has_its_option_and_its_help():
     parameters = set(ask.__annotations__)
     fields = set(Settings.model_fields)
     assert fields - parameters == ENVIRONMENT_ONLY
-    assert parameters - fields == {"ctx", "question", "inputs", "as_json", "stream_json", "display", "quiet", "return"}
+    assert parameters - fields == {"ctx", "question", "inputs", "as_json", "stream_json", "display", "quiet"}
     for name, field in Settings.model_fields.items():
         assert field.description is not None
         assert option_help(name).startswith(field.description)
@@ -73,7 +73,7 @@ def test_given_values():
         "headers": ["X-Team: a: b"],
         "allow_install": ["a,b", "c"],
     }
-    assert given(parameters, "question") == {
+    assert given(parameters) == {
         "max_sub_calls": 0,
         "root_params": {"temperature": 0.2, "stop": "END", "extra": {"a": [1]}},
         "headers": {"X-Team": "a: b"},
