@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         SandboxUnavailable,
         UserError,
     )
-    from rlm.result import Failure, RunResult, RunUsage, Usage
+    from rlm.result import Citation, Failure, RunResult, RunUsage, Usage
     from rlm.tools import Function, McpServer, Tool
 
 __version__ = "0.1.0"
@@ -42,6 +42,7 @@ __all__ = [
     "RLM",
     "AuthError",
     "BadReply",
+    "Citation",
     "ConfigError",
     "EndpointError",
     "Failure",
@@ -73,6 +74,7 @@ _HOMES = {
     "Price": "config",
     "Settings": "config",
     "Value": "context",
+    "Citation": "result",
     "Failure": "result",
     "RunResult": "result",
     "RunUsage": "result",

@@ -168,6 +168,8 @@ class Settings(BaseModel):
     """The root prompt: the name of a shipped one, or a file."""
     tips: str | None = None
     """Advice for this kind of task, added to the root prompt: a text, or a file."""
+    cite: bool = False
+    """Have the answer quote the input, and look each of its quotations up there."""
     trace_dir: Path | None = None
     """Where traces go; the user's state folder when not given."""
     no_trace: bool = False

@@ -55,10 +55,12 @@ class Task:
     max_turns: int
     deadline: float
     """When its time is over, as of `time.monotonic`."""
+    note: str = ""
+    """What else is asked of the answer."""
     returns: str = ""
     """The JSON Schema that the answer has to fit, if it has to."""
-    complaint: Callable[[str], str] | None = None
-    """Says what is wrong with an answer; an empty string if nothing is."""
+    complaint: Callable[[str], Awaitable[str]] | None = None
+    """Gives what the model is told of an answer that will not do; an empty string for one that will."""
 
 
 class Rollout:
@@ -118,6 +120,7 @@ class Rollout:
                 "question",
                 question=task.question,
                 preview=task.preview,
+                note=task.note,
                 returns=task.returns,
                 # A child's limits are not those that the system prompt tells, which is the same for all children.
                 left=remaining_line(self._budget()._replace(half_used=role.kind == "sub")),
@@ -253,13 +256,13 @@ class Rollout:
         self._emit("cell.completed", turn=turn, **fields)
         self._compare(turn, fields)
         self.on_answer(cell.answer)
-        complaint = "" if last else self._complaint()
+        complaint = "" if last else await self._complaint()
         if self._final and not complaint:
             return "answered"
         stop = self._observe(code, cell)
         if complaint:
             self._refused = self._draft.version
-            self._talk.say(render("misfit", complaint=complaint))
+            self._talk.say(complaint)
         return stop
 
     def _compare(self, turn: int, fields: Mapping[str, Any]) -> None:
@@ -272,11 +275,11 @@ class Rollout:
                 self._emit("cell.diverged", turn=turn, field=name, expected=before[name], got=fields[name])
                 return
 
-    def _complaint(self) -> str:
+    async def _complaint(self) -> str:
         """What is wrong with an answer that is ready; it is looked at once."""
         if not self._final or self._task.complaint is None or self._refused >= 0:
             return ""
-        return self._task.complaint(self._draft.content)
+        return await self._task.complaint(self._draft.content)
 
     async def _run(self, code: str, seconds: float) -> CellResult:
         """One cell, interrupted when the run's time is over: what it did until then is still observed."""

@@ -67,6 +67,30 @@ class Failure:
         return {"type": self.type, "message": self.message}
 
 
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """One quotation of an answer, looked up in the input."""
+
+    number: int
+    """1, 2, 3 … in the order of the answer."""
+    quote: str
+    status: Literal["found", "missing", "unchecked"]
+    """`missing`: it is not in the input; `unchecked`: there was no time to look everywhere."""
+    file: str | None = None
+    """The input that has it, as the caller named it, with the path in a folder; None if it was not found."""
+    start: int | None = None
+    """Its first character in the text of that file, counted from 0."""
+    end: int | None = None
+    """One past its last character."""
+    line: int | None = None
+    """The line on which it begins, counted from 1."""
+    exact: bool | None = None
+    """False if the text has other spacing, quotation marks or dashes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class RunResult:
     """The outcome of a run; always there, also when the run failed or was interrupted."""
@@ -86,6 +110,8 @@ class RunResult:
     """The file of the run's events; None with `no_trace`."""
     error: Failure | None = None
     schema_version: int = SCHEMA_VERSION
+    citations: tuple[Citation, ...] | None = None
+    """With `cite`: the answer's quotations, each found in the input or not; else None."""
     metrics: dict[str, Any] = field(default_factory=dict, hash=False)
     """The run in figures, as plain JSON (see `rlm.metrics`)."""
 
@@ -114,13 +140,14 @@ class RunResult:
     def from_dict(cls, result: Mapping[str, Any]) -> RunResult:
         """What `to_dict` made."""
         usage = {kind: Usage(**result["usage"][kind]) for kind in ("root", "sub")}
-        error = result["error"]
+        error, cited = result["error"], result.get("citations")
         names = ("answer", "ready", "stop_reason", "turns", "cost", "seconds", "run_id", "schema_version")
         return cls(
             **{name: result[name] for name in names},
             usage=RunUsage(**usage),
             trace=Path(result["trace"]) if result["trace"] else None,
             error=Failure(error["type"], error["message"], exit_code_of(error["type"])) if error else None,
+            citations=None if cited is None else tuple(Citation(**each) for each in cited),
             metrics=result.get("metrics", {}),
         )
 
@@ -138,5 +165,6 @@ class RunResult:
             "seconds": round(self.seconds, 3),
             "run_id": self.run_id,
             "trace": str(self.trace) if self.trace else None,
+            "citations": None if self.citations is None else [citation.to_dict() for citation in self.citations],
             "metrics": self.metrics,
         }

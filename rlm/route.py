@@ -46,7 +46,8 @@ def plain_prompt(
         if settings.route == "auto":
             return None
         raise PromptTooLong("the input cannot be pasted into a prompt: it is too large, or not text", attempts=0)
-    return render("plain", question=question, texts=texts, tools=has_tools, max_turns=settings.max_turns)
+    note = render("cite", plain=True) if settings.cite else ""
+    return render("plain", question=question, texts=texts, note=note, tools=has_tools, max_turns=settings.max_turns)
 
 
 def answer_of(reply: str) -> str:

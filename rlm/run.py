@@ -19,8 +19,9 @@ from rlm.briefing import REPL_NAMES, guest_config, system_prompt
 from rlm.budget import Ledger, Limits
 from rlm.calls.cache import ReplyCache, SqliteCache
 from rlm.calls.scheduler import Scheduler
+from rlm.citations import Cited, cite, uncited
 from rlm.config import Settings
-from rlm.context import PreparedInput, prepare
+from rlm.context import Item, PreparedInput, prepare
 from rlm.errors import ConfigError, PromptTooLong, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.installs import Confirm
@@ -83,6 +84,7 @@ class Run:
         if record is not None:
             self._take_up(record)
         self._trace: TraceWriter | None = None
+        self._items: tuple[Item, ...] = ()
         self._rollout: Rollout | PlainChat | None = None
         self._task: asyncio.Task[Any] | None = None
         self._interrupted = False
@@ -102,7 +104,8 @@ class Run:
         try:
             if self._interrupted:
                 return self._completion(self._so_far("interrupted"))
-            return self._completion(await self._answer(folder))
+            outcome = await self._answer(folder)
+            return self._completion(outcome, await self._cited(outcome.answer))
         except asyncio.CancelledError:
             result = self._completion(self._so_far("interrupted"))
             if not self._interrupted:
@@ -164,6 +167,9 @@ class Run:
     async def _answer(self, folder: Path) -> Outcome:
         settings = self._settings
         prepared = await self._prepared(folder)
+        if settings.cite and not prepared.items:
+            raise ConfigError("cite: there is no input to quote from")
+        self._items = prepared.items
         try:
             prompt = await self._plain_prompt(prepared)
         except PromptTooLong:
@@ -206,7 +212,10 @@ class Run:
                 past=self._past,
             )
             self._ledger.start_clock(used=self._past.seconds if self._past else 0.0)
-            self._rollout = await stack.enter_async_context(tree.root(self._question, prepared.preview))
+            wanted: dict[str, Any] = {}
+            if settings.cite:
+                wanted = {"note": render("cite", plain=False), "complaint": partial(uncited, prepared.items)}
+            self._rollout = await stack.enter_async_context(tree.root(self._question, prepared.preview, **wanted))
             return await self._rollout.run()
 
     async def _plain_prompt(self, prepared: PreparedInput) -> str | None:
@@ -320,10 +329,16 @@ class Run:
     def _so_far(self, reason: Any, error: BaseException | None = None) -> Outcome:
         return self._rollout.outcome(reason, error) if self._rollout else Outcome("", False, reason, 0, error)
 
-    def _completion(self, outcome: Outcome) -> RunResult:
+    async def _cited(self, answer: str) -> Cited | None:
+        """The answer with its quotations looked up, if that is wanted."""
+        if not self._settings.cite:
+            return None
+        return await threads.watch(partial(cite, answer, self._items), name="rlm-cite")
+
+    def _completion(self, outcome: Outcome, cited: Cited | None = None) -> RunResult:
         """The result, told as the last event."""
         result = RunResult(
-            answer=outcome.answer,
+            answer=cited.answer if cited else outcome.answer,
             ready=outcome.ready,
             stop_reason=outcome.stop_reason,
             turns=outcome.turns,
@@ -333,6 +348,7 @@ class Run:
             run_id=self.id,
             trace=self._trace.path if self._trace else None,
             error=Failure.of(outcome.error) if outcome.error else None,
+            citations=cited.citations if cited else None,
             metrics=self._metrics.to_dict(),
         )
         self._emit("run.completed", result=result.to_dict())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -31,6 +31,7 @@ from rlm.kernels.session import KernelSession
 from rlm.loop import Outcome, Rollout, Task
 from rlm.parts import Models
 from rlm.past import CUT_OFF, Past
+from rlm.prompts import render
 from rlm.protocols import Answer, Emit, Handler, Model
 from rlm.result import StopReason
 from rlm.root import Role
@@ -94,7 +95,14 @@ class Tree:
         self._past = past
 
     @asynccontextmanager
-    async def root(self, question: str, preview: str) -> AsyncIterator[Rollout]:
+    async def root(
+        self,
+        question: str,
+        preview: str,
+        *,
+        note: str = "",
+        complaint: Callable[[str], Awaitable[str]] | None = None,
+    ) -> AsyncIterator[Rollout]:
         """The root's rollout, its kernel starting; everything of it is ended at the end."""
         settings = self._settings
         task = Task(
@@ -103,6 +111,8 @@ class Tree:
             preview=preview,
             max_turns=settings.max_turns,
             deadline=self._ledger.deadline,
+            note=note,
+            complaint=complaint,
         )
         role = Role(params=settings.root_params)
         node = self._new_node(ROOT, 0)
@@ -124,7 +134,7 @@ class Tree:
             max_turns=options.max_turns,
             deadline=time.monotonic() + seconds,
             returns=options.shape.key if options.shape else "",
-            complaint=partial(_complaint, options.shape) if options.shape else None,
+            complaint=partial(_misfit, options.shape) if options.shape else None,
         )
         role = Role(kind="sub", max_output=parts.sub_max_tokens(self._settings))
         kernel = {"context": request.context, "context_key": request.context_key, "typed": options.shape is not None}
@@ -256,8 +266,9 @@ async def _budget(node: Node, message: Mapping[str, Any]) -> dict[str, Any]:
     return node.rollout.budget() if node.rollout is not None else {}
 
 
-def _complaint(shape: Shape, answer: str) -> str:
-    return shape.read(answer).complaint
+async def _misfit(shape: Shape, answer: str) -> str:
+    complaint = shape.read(answer).complaint
+    return render("misfit", complaint=complaint) if complaint else ""
 
 
 def _reply(outcome: Outcome, request: ChildRequest, node: Node) -> Reply:

@@ -24,7 +24,7 @@ UNTOLD = frozenset({"headers", "report_only", "retry_failed", "trajectories", "w
 """Options that are not part of what made the rows, or may hold a key."""
 
 # What an environment or an arm decides, and what makes no sense for many runs.
-FIXED = ("route", "tools", "mcp", "functions", "cache", "runtime", "allow_install", "tips", "trace_dir", "otel")
+FIXED = ("route", "tools", "mcp", "functions", "cache", "runtime", "allow_install", "tips", "cite", "trace_dir", "otel")
 
 
 @options.takes_settings(without=FIXED, max_cost=options.RunMaxCost)

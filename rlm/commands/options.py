@@ -74,6 +74,7 @@ SETTINGS: Mapping[str, Any] = {
     ],
     "prompt": Annotated[str | None, _option("prompt", _PROMPTS, metavar="NAME|FILE")],
     "tips": Annotated[str | None, _option("tips", _PROMPTS, metavar="TEXT|FILE")],
+    "cite": Annotated[bool, _option("cite", _PROMPTS, "--cite")],
     "trace_dir": TraceDir,
     "no_trace": Annotated[bool, _option("no_trace", _OUTPUT, "--no-trace")],
     "otel": Annotated[bool, _option("otel", _OUTPUT, "--otel")],

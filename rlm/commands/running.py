@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from rlm import parts
+from rlm.commands.citing import print_citations
 from rlm.commands.consent import TerminalConsent
 from rlm.commands.console import debug_traceback, print_answer, print_json, say, say_error
 from rlm.commands.telemetry import spans
@@ -169,5 +170,7 @@ def report(result: Mapping[str, Any], output: Output) -> None:
         print_json(result)
     elif result["answer"] and not output.stream_json:
         print_answer(result["answer"])
+        if result.get("citations") is not None:
+            print_citations(result["citations"])
     if result["error"]:
         say_error(result["error"]["message"])

@@ -47,7 +47,7 @@ def test_json_is_one_object(ask, scripted_model) -> None:
     ran = ask(scripted_model({"root": FIND, "sub": "yes"}), "--json", "--quiet")
     result = json.loads(ran.out)
     assert (ran.code, ran.err, ran.out.count("\n")) == (0, "", 1)
-    names = "schema_version answer ready stop_reason error turns usage cost seconds run_id trace metrics"
+    names = "schema_version answer ready stop_reason error turns usage cost seconds run_id trace citations metrics"
     assert set(result) == set(names.split())
     assert (result["ready"], result["stop_reason"], result["turns"], result["cost"]) == (True, "answered", 1, None)
     assert (result["usage"]["root"]["calls"], result["usage"]["sub"]["calls"]) == (1, 3)

@@ -24,7 +24,7 @@ LAYERS = (
     {"agent", "replay", "notebook"},
     {"run", "runstream"},
     {"display"},
-    {"tree", "record", "briefing", "keeping", "plain"},
+    {"tree", "record", "briefing", "keeping", "plain", "citations"},
     {"loop", "sandboxes", "parts"},
     {"compaction"},
     {"root", "observation", "repetition", "installs", "metrics", "otel", "route"},

@@ -35,7 +35,7 @@ def test_it_is_read_whole(trace: Trace) -> None:
     assert "long " * 4000 in [call.get("prompt") for call in calls], "large texts come from their files"
     result = trace.result()
     assert result is not None
-    assert RunResult.from_dict(result).to_dict() == {"metrics": {}, **result}
+    assert RunResult.from_dict(result).to_dict() == {"citations": None, "metrics": {}, **result}
     assert result["answer"] == rich.ANSWER
     assert not trace.goes_on()
 
