@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlm.calls.free import FreeEvents
-from rlm.calls.images import messages_without_data, without_data
+from rlm.calls.media import messages_without_data, without_data
 from rlm.calls.options import Options
 from rlm.calls.outbox import Outbox
 from rlm.calls.outcome import Reply, Spent, cached_input

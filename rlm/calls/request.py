@@ -1,6 +1,6 @@
 """From the guest's hostile JSON to a request that can be sent.
 
-A prompt is a string, a list of messages, or an object with `prompt` or `messages`, `images`, and options of
+A prompt is a string, a list of messages, or an object with `prompt` or `messages`, `images`, `audio`, and options of
 its own; that of an `rlm_batch` is an object with a `query`. Everything is rebuilt from checked values;
 nothing of the guest's objects is passed on as it is, but for the descriptor of a child's context.
 """
@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from rlm.calls.images import IMAGE_TOKENS, Images, parse_images
+from rlm.calls.media import Media, parse_media
 from rlm.calls.options import Defaults, Options, parse_options
 from rlm.estimate import BYTES_PER_TOKEN, MESSAGE_OVERHEAD
 from rlm.prompts import render
@@ -25,7 +25,7 @@ MAX_DESCRIPTOR = 1 << 16
 MAX_LOOK = 4000
 
 _ROLES = frozenset({"system", "user", "assistant"})
-_OF_A_PROMPT = ("prompt", "messages", "images")
+_OF_A_PROMPT = ("prompt", "messages", "images", "audio")
 
 
 class Request(NamedTuple):
@@ -70,7 +70,7 @@ def parse_prompt(
 
     Raises `ValueError`.
     """
-    body, images = prompt, Images()
+    body, media = prompt, Media()
     if isinstance(prompt, dict):
         _refused_by_guest(prompt)
         own = {key: value for key, value in prompt.items() if key not in _OF_A_PROMPT}
@@ -79,11 +79,11 @@ def parse_prompt(
         if ("prompt" in prompt) == ("messages" in prompt):
             raise ValueError("a prompt object has either 'prompt' or 'messages'")
         body = prompt.get("prompt", prompt.get("messages"))
-        images = parse_images(prompt.get("images"))
+        media = parse_media(prompt)
     messages = [{"role": "user", "content": body}] if isinstance(body, str) else _messages(body)
     if options.system and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": options.system})
-    return _measure(messages, images, options, salt)
+    return _measure(messages, media, options, salt)
 
 
 def parse_limited(prompt: Any, options: Options, defaults: Defaults, *, salt: str = "") -> Request:
@@ -141,7 +141,7 @@ def _refused_by_guest(prompt: Mapping[str, Any]) -> None:
         raise Refused(kind, str(refused.get("message"))[:500])
 
 
-def _measure(messages: list[Message], images: Images, options: Options, salt: str) -> Request:
+def _measure(messages: list[Message], media: Media, options: Options, salt: str) -> Request:
     """Encode each message once, for the key and for the size."""
     digest = hashlib.blake2b(digest_size=20)
     shape = options.shape.key if options.shape else None
@@ -156,10 +156,10 @@ def _measure(messages: list[Message], images: Images, options: Options, salt: st
         digest.update(f"{message['role']} {len(data)}\n".encode())
         digest.update(data)
         size += len(data)
-    tokens = -(-size // BYTES_PER_TOKEN) + MESSAGE_OVERHEAD * len(messages) + IMAGE_TOKENS * len(images.parts)
-    if images.parts:
-        digest.update(images.digest)
-        images.attach(messages)
+    tokens = -(-size // BYTES_PER_TOKEN) + MESSAGE_OVERHEAD * len(messages) + media.tokens
+    if media.parts:
+        digest.update(media.digest)
+        media.attach(messages)
     return Request(messages, options, tokens, digest.hexdigest())
 
 

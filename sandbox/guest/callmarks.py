@@ -7,6 +7,7 @@ from json import dumps, loads
 from types import GenericAlias, UnionType
 from typing import Any
 
+from guest.media import KINDS
 from guest.purevalues import SCALARS, TEXTS, Caution, Doubtful, kind_of
 
 Prompt = tuple[type, str]
@@ -18,8 +19,8 @@ def mark_prompt(prompt: Any, caution: Caution) -> Prompt:
     if kind_of(prompt) in TEXTS:
         return (str, str.__str__(prompt))
     caution.make(caution.plain(prompt))
-    if kind_of(prompt) is dict and "images" in prompt:
-        raise Doubtful("images are read when they are sent")
+    if kind_of(prompt) is dict and not KINDS.keys().isdisjoint(prompt):
+        raise Doubtful("files are read when they are sent")
     return (type(prompt), dumps(prompt))
 
 
@@ -30,8 +31,8 @@ def copy_prompt(mark: Prompt) -> Any:
 def mark_options(options: Mapping[str, Any], caution: Caution) -> Hashable:
     """Raises `Doubtful`. The schema may be made of classes, which are told by identity: keep them."""
     for name, value in options.items():
-        if name == "images":
-            raise Doubtful("images are read when they are sent")
+        if name in KINDS:
+            raise Doubtful("files are read when they are sent")
         if name != "schema":
             caution.plain(value)
     return tuple((name, _mark(value, caution)) for name, value in options.items())

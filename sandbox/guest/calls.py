@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from guest import images as image_parts
 from guest.batches import OpenBatch
 from guest.bridge import Bridge
+from guest.media import with_media
 from guest.results import CallError, SubCallError
 from guest.schemas import schema_of
 
@@ -29,6 +29,7 @@ class SubCalls:
         timeout: float | None = None,
         schema: Any = None,
         images: Any = None,
+        audio: Any = None,
         tools: bool = True,
         cache: bool = True,
         dedupe: bool = False,
@@ -36,13 +37,15 @@ class SubCalls:
     ) -> list[Any]:
         """Ask a sub-LLM each of `prompts`, all in parallel; returns the replies in the same order.
 
-        A prompt is a str, a list of messages, or a dict with "prompt" or "messages" (and "system", "images").
+        A prompt is a str, a list of messages, or a dict with "prompt" or "messages" (and "system", "images", "audio").
         Each result is a str, or a falsy CallError with .kind and .message. Waiting here does not
         count against the cell's time limit.
 
         schema     a type (int, list[str], a dataclass …), a dict of names and types, or a JSON Schema:
                    the results are data that fits it
-        images     paths, bytes or PIL images, for every prompt; or a list of lists, one for each prompt
+        images     paths, bytes or PIL images, for every prompt; or a list of lists, one for each prompt;
+                   large ones are scaled down to 2048 pixels
+        audio      paths or bytes of WAV or MP3, in the same way
         tools      False: without the tools that sub-LLMs may have
         cache      False: ask anew, even if this very prompt was answered before
         dedupe     True: ask equal prompts only once
@@ -62,6 +65,7 @@ class SubCalls:
             timeout=timeout,
             schema=schema,
             images=images,
+            audio=audio,
             tools=tools,
             cache=cache,
             dedupe=dedupe,
@@ -81,6 +85,7 @@ class SubCalls:
         timeout: float | None = None,
         schema: Any = None,
         images: Any = None,
+        audio: Any = None,
         tools: bool = True,
         cache: bool = True,
         dedupe: bool = False,
@@ -101,11 +106,13 @@ class SubCalls:
             "loop": loop,
         }
         given = {name: value for name, value in options.items() if value is not None}
-        return OpenBatch(self._bridge, with_images(items, images), given, build=wanted.finish if wanted else None)
+        return OpenBatch(
+            self._bridge, with_media(items, images=images, audio=audio), given, build=wanted.finish if wanted else None
+        )
 
-    def llm_query(self, prompt: Any, *, images: Any = None, **options: Any) -> Any:
-        """Ask a sub-LLM one thing; the options are those of llm_batch, `images` those of this prompt."""
-        return self.llm_batch([prompt], images=None if images is None else [images], **options)[0]
+    def llm_query(self, prompt: Any, *, images: Any = None, audio: Any = None, **options: Any) -> Any:
+        """Ask a sub-LLM one thing; the options are those of llm_batch, `images` and `audio` those of this prompt."""
+        return self.llm_batch([prompt], images=_of_one(images), audio=_of_one(audio), **options)[0]
 
 
 def raise_failures(results: list[Any]) -> None:
@@ -114,30 +121,8 @@ def raise_failures(results: list[Any]) -> None:
         raise SubCallError(results)
 
 
-def with_images(prompts: list[Any], images: Any) -> list[Any]:
-    """The prompts as objects that carry their images, encoded."""
-    if images is None:
-        return [_own_images(prompt) for prompt in prompts]
-    each = list(images) if isinstance(images, (list, tuple)) else [images]
-    if not (each and all(isinstance(group, (list, tuple)) for group in each)):
-        each = [each] * len(prompts)
-    if len(each) != len(prompts):
-        raise ValueError(f"images for {len(each)} prompts, and there are {len(prompts)}")
-    encoded: dict[int, Any] = {}
-    for group in each:
-        if id(group) not in encoded:
-            encoded[id(group)] = image_parts.encode(group)
-    return [_add_images(prompt, encoded[id(group)]) for prompt, group in zip(prompts, each, strict=True)]
-
-
-def _own_images(prompt: Any) -> Any:
-    if isinstance(prompt, dict) and prompt.get("images"):
-        return {**prompt, "images": image_parts.encode(prompt["images"])}
-    return prompt
-
-
-def _add_images(prompt: Any, images: list[dict[str, str]]) -> Any:
-    prompt = _own_images(prompt)
-    if isinstance(prompt, dict):
-        return {**prompt, "images": [*prompt.get("images", []), *images]}
-    return {("prompt" if isinstance(prompt, str) else "messages"): prompt, "images": images}
+def _of_one(media: Any) -> Any:
+    """What goes with the only prompt of a batch."""
+    if media is None:
+        return None
+    return [media] if isinstance(media, (list, tuple)) else [[media]]

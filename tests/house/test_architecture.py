@@ -67,7 +67,7 @@ BOUNDARIES = {
     "datasets": {"evals"},
 }
 
-GUEST_PACKAGES = {"ipykernel", "IPython", "traitlets", "zmq"}
+GUEST_PACKAGES = {"ipykernel", "IPython", "traitlets", "zmq", "PIL"}
 
 MAX_LINES = 400
 

@@ -126,14 +126,14 @@
     const ref = (...path) => (entry.event ? RLM.ref(entry.event, ...entry.path, ...path) : RLM.plainRef(content));
     if (content === null || content === undefined) return null;
     if (!Array.isArray(content)) return RLM.textBlock(ref("content"), { name: `${entry.message.role} message` });
-    return content.map((part, n) => (part.type === "text" ? RLM.textBlock(ref("content", n, "text")) : image(part)));
+    return content.map((part, n) => (part.type === "text" ? RLM.textBlock(ref("content", n, "text")) : media(part)));
   }
 
-  const image = (part) =>
+  const media = (part) =>
     h(
       "div.image",
       {},
-      `[${part.mime || part.type}, ${RLM.plural(part.characters || 0, "character")} of base64, not kept]`,
+      `[${part.mime || part.format || part.type}, ${RLM.plural(part.characters || 0, "character")} of base64, not kept]`,
     );
 
   // What was sent for a sub-call: its conversation if it had one, else the system prompt and the prompt.
@@ -149,7 +149,7 @@
     let entries;
     if (Array.isArray(body)) entries = body.map((each, n) => ({ message: each, event, path: [...path, n] }));
     else entries = [{ message: { role: "user", content: body }, event: null, ref: RLM.ref(event, ...path) }];
-    if (own?.images?.length) entries.push({ images: own.images });
+    for (const kind of ["images", "audio"]) if (own?.[kind]?.length) entries.push({ media: own[kind], kind });
     const system = systemOf(call, own);
     return system && body?.[0]?.role !== "system" ? [system, ...entries] : entries;
   };
@@ -177,12 +177,12 @@
       "div.messages",
       {},
       entries.map((entry) => {
-        if (entry.images)
+        if (entry.media)
           return h(
             "div.message",
             {},
-            h("div.message-role", {}, "images"),
-            h("div.message-body", {}, entry.images.map(image)),
+            h("div.message-role", {}, entry.kind),
+            h("div.message-body", {}, entry.media.map(media)),
           );
         if (!entry.ref) return message(entry);
         return h(
