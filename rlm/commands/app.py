@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from rlm.commands import ask, demo, doctor, eval, export, image, replay, resume, runs, version, view
+from rlm.commands import ask, demo, doctor, eval, export, image, mcp, replay, resume, runs, serve, version, view
 from rlm.commands.console import debug_traceback, say_error
 from rlm.errors import RLMError
 
@@ -26,9 +26,11 @@ app.command("eval")(eval.evaluate)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(image.app, name="image")
+app.command("mcp")(mcp.mcp)
 app.command("replay")(replay.replay)
 app.command("resume")(resume.resume)
 app.add_typer(runs.app, name="runs")
+app.command("serve")(serve.serve)
 app.command("view")(view.view)
 app.command("version")(version.version)
 

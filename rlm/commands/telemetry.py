@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,13 +23,20 @@ DELAY_MS = 1000
 @contextmanager
 def spans(settings: Settings) -> Iterator[list[Sink]]:
     """What listens to a run for the sake of `--otel`, if that was given."""
+    with listeners(settings) as made:
+        yield made()
+
+
+@contextmanager
+def listeners(settings: Settings) -> Iterator[Callable[[], list[Sink]]]:
+    """The same for many runs: makes what listens to each of them."""
     if not settings.otel:
-        yield []
+        yield list
         return
     with provider() as made:
         from rlm.otel import Spans
 
-        yield [Spans(made)]
+        yield lambda: [Spans(made)]
 
 
 @contextmanager

@@ -2,6 +2,6 @@
 
 from rlm.context.manifest import Item
 from rlm.context.prepare import PreparedInput, prepare
-from rlm.context.sources import Input, Value
+from rlm.context.sources import Input, Named, Value
 
-__all__ = ["Input", "Item", "PreparedInput", "Value", "prepare"]
+__all__ = ["Input", "Item", "Named", "PreparedInput", "Value", "prepare"]

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -25,7 +25,15 @@ class Value:
     name: str = "context"
 
 
-Input = str | Path | Value
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A file or folder that is known by another name than its path."""
+
+    path: Path
+    name: str
+
+
+Input = str | Path | Value | Named
 """A str is a path, a glob pattern, or `-` for stdin; a `Path` is only ever a path."""
 
 
@@ -69,6 +77,8 @@ class Resolver:
     def _one(self, given: Input) -> Iterator[Source]:
         if isinstance(given, Value):
             yield self._value(given)
+        elif isinstance(given, Named):
+            yield replace(self._path(str(given.path)), given=printable(given.name))
         elif given == "-":
             yield self._standard_input()
         elif isinstance(given, str) and not os.path.lexists(given) and glob.has_magic(given):

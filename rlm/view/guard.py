@@ -6,7 +6,6 @@ on in a cookie of this server), and has to name this very host, so that no forei
 
 from __future__ import annotations
 
-import secrets
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
@@ -14,19 +13,13 @@ from urllib.parse import parse_qs
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rlm import web
+
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-HEADERS = {
-    "Content-Security-Policy": CSP,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+HEADERS = {**web.HEADERS, "Content-Security-Policy": CSP, "Cross-Origin-Opener-Policy": "same-origin"}
 
 
 class Guard:
@@ -40,7 +33,7 @@ class Guard:
         self._app = app
         self._token = token
         self._once: str | None = once
-        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+        self._hosts = web.names_on_loopback(port)
         # Cookies do not know ports: two viewers at once must not take each other's away.
         self._cookie = f"rlm-view-{port}"
 
@@ -55,7 +48,7 @@ class Guard:
             answer = PlainTextResponse("not a name of this server\n", status_code=421)
         elif self._admits(parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]):
             came_with_token = True
-        elif not _equal(self._from_cookie(headers.get("cookie", "")), self._token):
+        elif not web.equal(self._from_cookie(headers.get("cookie", "")), self._token):
             answer = PlainTextResponse("open the address that `rlm view` has printed\n", status_code=403)
 
         async def with_headers(message: Message) -> None:
@@ -66,10 +59,10 @@ class Guard:
         await answer(scope, receive, with_headers)
 
     def _admits(self, given: str) -> bool:
-        if self._once is not None and _equal(given, self._once):
+        if self._once is not None and web.equal(given, self._once):
             self._once = None
             return True
-        return _equal(given, self._token)
+        return web.equal(given, self._token)
 
     def _from_cookie(self, header: str) -> str:
         try:
@@ -79,13 +72,8 @@ class Guard:
         return found.value if found is not None else ""
 
     def _headers(self, came_with_token: bool) -> list[tuple[bytes, bytes]]:
-        headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+        headers = web.raw(HEADERS)
         if came_with_token:
             cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
             headers.append((b"set-cookie", cookie.encode()))
         return headers
-
-
-def _equal(given: str, wanted: str) -> bool:
-    """In a time that tells nothing."""
-    return secrets.compare_digest(given.encode("utf-8", "surrogateescape"), wanted.encode())

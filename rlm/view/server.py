@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import socket
 import threading
@@ -11,12 +10,12 @@ from urllib.parse import quote
 
 import uvicorn
 
+from rlm import web
 from rlm.errors import ConfigError
 from rlm.view.app import build
 from rlm.view.guard import Guard
 from rlm.view.library import Library
 
-HOST = "127.0.0.1"
 PORT = 7575
 """The port if it is free, else any other one."""
 _SECONDS_TO_END = 2
@@ -33,19 +32,7 @@ class ViewServer:
         self.port: int = self._socket.getsockname()[1]
         self.token, self._once = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         app = Guard(build(library, over=self._is_over), token=self.token, once=self._once, port=self.port)
-        # A stream that is cut off when the server ends is nothing to tell.
-        logging.getLogger("uvicorn.error").disabled = True
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                ws="none",
-                timeout_graceful_shutdown=_SECONDS_TO_END,
-            )
-        )
+        self._server = uvicorn.Server(web.quiet_config(app, seconds_to_end=_SECONDS_TO_END))
         self._thread: threading.Thread | None = None
 
     def url(self, run_id: str | None = None, other: str | None = None, *, once: bool = False) -> str:
@@ -54,7 +41,9 @@ class ViewServer:
         With `once` it does so a single time.
         """
         place = f"#/compare/{quote(run_id)}/{quote(other)}" if run_id and other else f"#/run/{quote(run_id or '')}"
-        return f"http://{HOST}:{self.port}/?token={self._once if once else self.token}{place if run_id else '#/'}"
+        return (
+            f"http://{web.LOOPBACK}:{self.port}/?token={self._once if once else self.token}{place if run_id else '#/'}"
+        )
 
     def run(self) -> None:
         """Serve until SIGINT or SIGTERM."""
@@ -80,15 +69,9 @@ class ViewServer:
 
 
 def _listen(port: int | None) -> socket.socket:
-    for number in (PORT, 0) if port is None else (port,):
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HOST, number))
-            listener.listen(128)
-        except (OSError, OverflowError) as error:
-            listener.close()
-            failure = error
-        else:
-            return listener
-    raise ConfigError(f"port {number} cannot be used: {getattr(failure, 'strerror', None) or failure}")
+    if port is not None:
+        return web.listen(web.LOOPBACK, port)
+    try:
+        return web.listen(web.LOOPBACK, PORT)
+    except ConfigError:
+        return web.listen(web.LOOPBACK, 0)

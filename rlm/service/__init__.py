@@ -1,0 +1,1 @@
+"""What servers of runs share: so many at a time, limits that a caller may lower, and progress in short lines."""
