@@ -27,7 +27,10 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A file or folder that is known by another name than its path."""
+    """A file or folder that is known by another name than its path.
+
+    The path is real and absolute, as somebody has checked it: where a link has come to stand on the way, it is refused.
+    """
 
     path: Path
     name: str
@@ -78,7 +81,7 @@ class Resolver:
         if isinstance(given, Value):
             yield self._value(given)
         elif isinstance(given, Named):
-            yield replace(self._path(str(given.path)), given=printable(given.name))
+            yield self._named(given)
         elif given == "-":
             yield self._standard_input()
         elif isinstance(given, str) and not os.path.lexists(given) and glob.has_magic(given):
@@ -104,6 +107,15 @@ class Resolver:
         if not os.access(real, os.R_OK):
             raise InputError(f"cannot read {shown}: Permission denied")
         return FileSource(real, shown, info)
+
+    def _named(self, given: Named) -> Source:
+        try:
+            source = self._path(str(given.path))
+        except InputError:
+            raise InputError(f"cannot read {printable(given.name)}") from None
+        if source.path != str(given.path):
+            raise InputError(f"{printable(given.name)} is not where it was")
+        return replace(source, given=printable(given.name))
 
     def _glob(self, pattern: str) -> Iterator[Source]:
         base = os.path.realpath(_fixed_part(pattern))

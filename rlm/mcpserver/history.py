@@ -42,7 +42,7 @@ class History:
                 name=run_id,
                 uri=uri_of(run_id),
                 mime_type=_JSON,
-                description=f"{result.stop_reason}, {result.turns} turns",
+                description=f"{result.stop_reason} after {result.seconds:.0f} s",
             )
             for run_id, result in reversed(self._results.items())
         ]

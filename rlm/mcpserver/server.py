@@ -12,7 +12,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from rlm.config import Settings
-from rlm.context import Input, Value
+from rlm.context import Input, Named, Value
 from rlm.errors import InputError, UserError
 from rlm.events import Sink
 from rlm.mcpserver import tool
@@ -33,8 +33,8 @@ ROOTS_TIMEOUT = 10.0
 class DocumentServer:
     """Answers MCP requests with runs of these settings on what lies beneath `roots`.
 
-    `version` is what clients are told. At most `workers` runs go on at once, and `queue` more wait. Raises `ConfigError` for settings with which no run can
-    be made.
+    `version` is what clients are told. At most `workers` runs go on at once, and `queue` more wait. Raises
+    `ConfigError` for settings with which no run can be made.
     """
 
     def __init__(
@@ -94,7 +94,9 @@ class DocumentServer:
                 if isinstance(answer, types.InputRequiredResult):
                     return answer
                 roots = roots.within(str(root.uri) for root in answer.roots)
-            inputs: list[Input] = [await asyncio.to_thread(roots.resolve, path) for path in arguments.paths]
+            inputs: list[Input] = await asyncio.to_thread(
+                lambda: [Named(roots.resolve(path), path) for path in arguments.paths]
+            )
             if arguments.text is not None:
                 inputs.append(Value(arguments.text, "text"))
             with self._jobs.place() as place:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 from collections.abc import Callable, Iterable
@@ -82,7 +83,7 @@ class RlmServer:
         with ExitStack() as stack:
             stack.callback(self._socket.close)
             await choose(self._settings.sandbox, runtime=self._settings.runtime, progress=self._log)
-            folder = stack.enter_context(scratch_dir())
+            folder = stack.enter_context(scratch_dir()).resolve()
             for name in ("files", "requests"):
                 (folder / name).mkdir(mode=0o700)
             store = FileStore(
@@ -115,8 +116,12 @@ class RlmServer:
                 await asyncio.wait({asyncio.create_task(self._jobs.aclose())}, timeout=_SECONDS_TO_CLEAN_UP)
 
     def end(self) -> None:
-        """Take no more requests, wait for those that go on, then have them return their drafts. From any thread."""
-        self._loop.call_soon_threadsafe(self._begin_to_end)
+        """Take no more requests, wait for those that go on, then have them return their drafts.
+
+        From any thread; nothing happens if the server is over.
+        """
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._begin_to_end)
 
     def _begin_to_end(self) -> None:
         if self._ending is None:
