@@ -54,8 +54,8 @@ def mcp(
     settings = load_settings(options.given(ctx.params))
 
     import asyncio
+    from importlib.metadata import version
 
-    from rlm import __version__
     from rlm.commands.running import reap
     from rlm.commands.telemetry import listeners
     from rlm.mcpserver.roots import Roots
@@ -64,7 +64,7 @@ def mcp(
     reap()
     with listeners(settings) as sinks:
         roots = Roots(root or [Path()])
-        server = DocumentServer(settings, roots, version=__version__, workers=workers, sinks=sinks)
+        server = DocumentServer(settings, roots, version=version("rlm-kernel"), workers=workers, sinks=sinks)
         asyncio.run(_serve(server))
 
 

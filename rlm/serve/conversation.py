@@ -14,10 +14,9 @@ from rlm.prompts import render
 from rlm.serve.failures import invalid
 from rlm.serve.messages import Document, Message
 
-CONVERSATION, MESSAGE = "conversation", "message"
-"""What inputs are called that were no documents, where there are several."""
+CONVERSATION, MESSAGE, INSTRUCTIONS = "conversation", "message", "instructions"
+"""What inputs are called that were no documents."""
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
-_ROLES = frozenset({"user", "assistant"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,48 +24,46 @@ class Asked:
     """What a run is to be about."""
 
     question: str
+    """The client's, with what is to be known beside it."""
     values: tuple[Value, ...]
-    """A long message and the earlier conversation, as far as there are any."""
+    """What is input of the messages' texts, as far as there is any."""
     documents: tuple[Document, ...]
-    instructions: str
-    """What the client's system messages say."""
-
-    def tips(self, own: str) -> str:
-        """The server's own tips, and what is to be known of this request."""
-        has = [value.name for value in self.values]
-        text = render(
-            "request",
-            tips=own,
-            instructions=self.instructions,
-            conversation=CONVERSATION in has,
-            message=MESSAGE in has,
-            alone=len(self.values) + len(self.documents) == 1,
-        )
-        # A text on one line could be the name of a file, which is then read.
-        return f"{text}\n" if text else ""
 
 
 def asked(messages: Sequence[Message], *, long_message: int) -> Asked:
-    """The last message asks; one of more than `long_message` characters is input itself, and its end the question.
+    """The last message asks. One of more than `long_message` characters is input, and its end the question.
 
     Raises `ApiError` where there is no question.
     """
-    instructions = "\n\n".join(each.text.strip() for each in messages if each.role == "system")
-    said = [each for each in messages if each.role in _ROLES]
+    said = [each for each in messages if each.role != "system"]
     if not said or said[-1].role != "user":
         raise invalid("the last message has to be the user's", "messages")
     *earlier, last = said
+    question = last.text.strip()
     values = []
     if earlier:
         values.append(Value([{"role": each.role, "content": each.text} for each in earlier], CONVERSATION))
-    question = last.text.strip()
-    if len(last.text) > long_message:
+    if len(question) > long_message:
         values.append(Value(last.text, MESSAGE))
         question = last_paragraph(question, long_message)
     if not question:
         raise invalid("the last message has no text: there is no question", "messages")
+    instructions = "\n\n".join(each.text.strip() for each in messages if each.role == "system").strip()
+    if len(instructions) > long_message:
+        values.append(Value(instructions, INSTRUCTIONS))
+        instructions = ""
     documents = tuple(document for each in said for document in each.documents)
-    return Asked(question, tuple(values), documents, instructions.strip())
+    names = {value.name for value in values}
+    text = render(
+        "request",
+        question=question,
+        conversation=CONVERSATION in names,
+        message=MESSAGE in names,
+        instructions=instructions,
+        long_instructions=INSTRUCTIONS in names,
+        alone=len(values) + len(documents) == 1,
+    )
+    return Asked(text, tuple(values), documents)
 
 
 def last_paragraph(text: str, most: int) -> str:

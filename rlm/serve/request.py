@@ -13,7 +13,6 @@ from typing import Any
 
 from rlm.config import Settings
 from rlm.errors import ConfigError
-from rlm.prompts import tips_text
 from rlm.serve.conversation import Asked, asked
 from rlm.serve.failures import ApiError, invalid
 from rlm.serve.messages import read_messages
@@ -77,13 +76,12 @@ def read_request(body: bytes, settings: Settings, options: ServeOptions) -> Chat
     question = asked(read_messages(raw.get("messages"), max_file=options.max_file), long_message=options.long_message)
     try:
         allowed = lowered(settings, limits)
-        tips = question.tips(tips_text(settings.tips))
     except ConfigError as error:
         raise invalid(f"{OWN}.{error}", OWN) from None
     return ChatRequest(
         model=model,
         asked=question,
-        settings=allowed.model_copy(update={"tips": tips}) if tips else allowed,
+        settings=allowed,
         stream=stream,
         include_usage=stream and _flag(stream_options, "include_usage", "stream_options."),
         progress=_flag(own, "progress", f"{OWN}."),

@@ -41,9 +41,8 @@ def docs(isolated_env: Path) -> Path:
 async def connected(model: Any, docs: Path, *arguments: str, **client: Any) -> AsyncIterator[Any]:
     command = [str(ROOT / "cli.py"), "mcp", "--root", str(docs), *options(model), *arguments]
     parameters = mcp.StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ))
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        async with mcp.Client(mcp.stdio_client(parameters, errlog=nowhere), **client) as session:
-            yield session
+    async with mcp.Client(mcp.stdio_client(parameters), **client) as session:
+        yield session
 
 
 def texts(result: Any) -> list[str]:
@@ -115,7 +114,7 @@ async def test_what_cannot_be_asked_is_a_tool_error_and_costs_nothing(scripted_m
     assert model.request_count == 0
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.slow)])
 async def test_the_clients_roots_narrow_the_servers(scripted_model, docs, mode):
     model = scripted_model({"root": answer("context")})
     roots = [docs.parent / "elsewhere"]
@@ -183,6 +182,7 @@ def test_nothing_but_the_protocol_is_on_stdout_and_the_end_of_stdin_ends_it(star
     assert b"Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_with_its_runs(start, scripted_model, docs, isolated_env):
     model = scripted_model({"root": [cell("answer['content'] = 'a draft'"), Fault.stall()]})
     process = start("mcp", "--root", str(docs), *options(model), stdin=-1)

@@ -36,8 +36,10 @@ def answer(expression: str) -> str:
 class Served:
     """A server that goes on in a thread."""
 
-    def __init__(self, server: RlmServer, log: list[str]) -> None:
+    def __init__(self, server: RlmServer, model: ScriptedModelServer, log: list[str]) -> None:
         self.server = server
+        self.model = model
+        """The scripted endpoint."""
         self.log = log
         self.failures: list[BaseException] = []
         self._ready = threading.Event()
@@ -86,10 +88,7 @@ Serve = Callable[..., Served]
 
 @pytest.fixture
 def serve(isolated_env: Path, scripted_model: Callable[..., ScriptedModelServer]) -> Iterator[Serve]:
-    """`serve(replies, **options)`: the options are those of `ServeOptions` and of `Settings`, and `keys`.
-
-    `served.model` is the scripted endpoint.
-    """
+    """`serve(replies, **options)`: the options are those of `ServeOptions` and of `Settings`, and `keys`."""
     started: list[Served] = []
 
     def begin(replies: Any = "ok", *, keys: tuple[str, ...] = (), **options: Any) -> Served:
@@ -98,10 +97,9 @@ def serve(isolated_env: Path, scripted_model: Callable[..., ScriptedModelServer]
         given = {"model": "root", "sub_model": "sub", "sandbox": "process", "trace_dir": isolated_env / "runs"}
         settings = Settings(**{**given, "base_url": model.base_url, "api_key": "sk-upstream-key", **options})
         log: list[str] = []
-        served = Served(RlmServer(settings, ServeOptions(port=0, **own), keys=Keys(keys), log=log.append), log)
-        served.model = model  # type: ignore[attr-defined]
-        started.append(served)
-        return served
+        server = RlmServer(settings, ServeOptions(port=0, **own), keys=Keys(keys), log=log.append)
+        started.append(Served(server, model, log))
+        return started[-1]
 
     yield begin
     for served in started:
@@ -111,7 +109,7 @@ def serve(isolated_env: Path, scripted_model: Callable[..., ScriptedModelServer]
         assert served.failures == []
 
 
-def question(text: str = "what is it?", **more: Any) -> dict[str, Any]:
+def question(text: Any = "what is it?", **more: Any) -> dict[str, Any]:
     return {"model": "rlm", "messages": [{"role": "user", "content": text}], **more}
 
 

@@ -7,13 +7,15 @@ import base64
 import json
 import threading
 import time
+from functools import partial
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
 from rlm.testing import Fault
-from tests.serve.conftest import Serve, answer, cell, question, wait_until
+from tests.serve.conftest import Serve, Served, answer, cell, question, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
 
@@ -104,8 +106,8 @@ def test_what_is_long_earlier_or_attached_is_the_input(serve: Serve):
         )
     found = ["str", len(long), "I see", "uploaded", "inline", "PosixPath"]
     assert done.choices[0].message.content == str(found)
-    system, user = (message["content"] for message in served.model.requests[0].messages[:2])
-    assert "Answer as a list." in system
+    user = served.model.requests[0].messages[1]["content"]
+    assert "<instructions>\nAnswer as a list.\n</instructions>" in user
     assert user.startswith("What is what?\n")
     assert "scratch" not in user
 
@@ -115,6 +117,17 @@ def test_one_long_message_is_the_context_itself(serve: Serve):
     text = "ß€\n" * 2000 + "\n\nbackwards?"
     done = served.post(question(text)).json()
     assert done["choices"][0]["message"]["content"] == text[::-1]
+
+
+def test_short_requests_may_be_plain_calls_and_lose_nothing(serve: Serve):
+    served = serve({"root": "<answer>as you say</answer>"}, route="auto")
+    system, user = {"role": "system", "content": "rhyme"}, {"role": "user", "content": "first"}
+    said: Any = [system, user, {"role": "assistant", "content": "and then"}, {"role": "user", "content": "what?"}]
+    with served.openai() as client:
+        done = client.chat.completions.create(model="rlm", messages=said)
+    assert done.choices[0].message.content == "as you say"
+    (sent,) = served.model.requests
+    assert all(part in sent.prompt for part in ("rhyme", '"first"', '"and then"', "what?", "The input is the list"))
 
 
 def test_a_draft_that_a_limit_cut_off(serve: Serve):
@@ -176,10 +189,10 @@ def test_a_client_that_goes_away_cancels_its_run(serve: Serve, stream):
 
 
 def test_what_does_not_fit_is_turned_away_and_told_when_to_come_again(serve: Serve):
-    gate = asyncio.Event()
+    gate = threading.Event()
 
     async def root(request):
-        await gate.wait()
+        await asyncio.to_thread(gate.wait, 30)
         return answer("'done'")
 
     served = serve({"root": root}, workers=1, queue=1)
@@ -193,10 +206,14 @@ def test_what_does_not_fit_is_turned_away_and_told_when_to_come_again(serve: Ser
     assert refused.json()["error"]["type"] == "rate_limit_error"
     assert 1 <= int(refused.headers["retry-after"]) <= 60
     assert served.figure("rlm_requests_waiting") == 1
-    served.model._loop.call_soon_threadsafe(gate.set)
+    gate.set()
     for thread in threads:
         thread.join(30)
     assert [each.json()["choices"][0]["message"]["content"] for each in got] == ["done", "done"]
+
+
+def _has(served: Served, running: int, waiting: int) -> bool:
+    return (served.server._jobs.running, served.server._jobs.waiting) == (running, waiting)
 
 
 def test_a_waiting_client_that_goes_away_frees_its_place(serve: Serve):
@@ -206,7 +223,7 @@ def test_a_waiting_client_that_goes_away_frees_its_place(serve: Serve):
         for waiting in (0, 1):
             request = client.build_request("POST", "/v1/chat/completions", json=question(stream=True))
             streams.append(client.send(request, stream=True))
-            wait_until(lambda n=waiting: served.server._jobs.running == 1 and served.server._jobs.waiting == n)
+            wait_until(partial(_has, served, running=1, waiting=waiting))
         streams[1].close()
         wait_until(lambda: served.server._jobs.waiting == 0)
         assert served.server._jobs.running == 1
@@ -239,7 +256,7 @@ def test_in_a_container(serve: Serve, sandbox_image):
     with served.openai() as client:
         kept = client.files.create(file=("a.csv", b"a,b\n1,2\n"), purpose="user_data")
         part = {"type": "file", "file": {"file_id": kept.id}}
-        earlier = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
-        content = [part, {"type": "text", "text": "what is in it?"}]
+        earlier: Any = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
+        content: Any = [part, {"type": "text", "text": "what is in it?"}]
         done = client.chat.completions.create(model="rlm", messages=[*earlier, {"role": "user", "content": content}])
     assert done.choices[0].message.content == "['a,b', 'list']"

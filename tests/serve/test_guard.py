@@ -192,13 +192,13 @@ def test_each_key_has_its_own_files(serve: Serve):
         assert made["object"] == "file"
         assert (made["filename"], made["bytes"], made["purpose"]) == ("a.txt", 4, "user_data")
         assert made["expires_at"] > made["created_at"]
-        mine, others = f"/v1/files/{made['id']}", {"headers": bearer(OTHER)}
+        mine, others = f"/v1/files/{made['id']}", bearer(OTHER)
         assert client.get(mine, headers=bearer(KEY)).json() == made
         assert client.get("/v1/files", headers=bearer(KEY)).json()["data"] == [made]
-        assert client.get("/v1/files", **others).json()["data"] == []
-        assert client.get(mine, **others).status_code == client.delete(mine, **others).status_code == 404
+        assert client.get("/v1/files", headers=others).json()["data"] == []
+        assert client.get(mine, headers=others).status_code == client.delete(mine, headers=others).status_code == 404
         part = [{"type": "file", "file": {"file_id": made["id"]}}, {"type": "text", "text": "what?"}]
-        stolen = client.post("/v1/chat/completions", json=question(part), **others)
+        stolen = client.post("/v1/chat/completions", json=question(part), headers=others)
         assert (stolen.status_code, stolen.json()["error"]["code"]) == (404, "file_not_found")
         assert served.server._jobs.waiting == 0
         assert client.delete(mine, headers=bearer(KEY)).json()["deleted"] is True

@@ -42,48 +42,47 @@ def refusal(body: Any) -> ApiError:
 
 def test_a_short_message_is_the_question_and_nothing_else():
     found = chat("  who is it? ").asked
-    assert (found.question, found.values, found.documents, found.tips("")) == ("who is it?", (), (), "")
+    assert (found.question, found.values, found.documents) == ("who is it?", (), ())
 
 
 def test_a_long_message_is_the_context_and_its_last_paragraph_the_question():
     text = "a story\n" * 20 + "\n \n\nWho is in it?\nAnd why?\n"
     found = chat(text).asked
-    assert found.question == "Who is in it?\nAnd why?"
-    (value,) = found.values
-    assert value.data == text
-    assert "`context` is the whole of it" in found.tips("")
+    assert found.question.startswith(
+        "Who is in it?\nAnd why?\n\nThis is the end of a long message. The input is the whole"
+    )
+    assert [(value.name, value.data) for value in found.values] == [("message", text)]
 
 
 def test_earlier_messages_are_the_conversation():
     system = {"role": "system", "content": "be brief"}
     found = chat(system, "first", {"role": "assistant", "content": None}, "second").asked
-    assert found.question == "second"
     (value,) = found.values
     assert value.data == [{"role": "user", "content": "first"}, {"role": "assistant", "content": ""}]
-    tips = found.tips("answer in German")
-    assert tips.startswith("answer in German\n\n")
-    assert "`context` is a list of the messages before it" in tips
-    assert tips.endswith("beside the question:\n\nbe brief\n")
+    lines = found.question.splitlines()
+    assert lines[0] == "second"
+    assert lines[2].startswith("This is the last message of a conversation. The input is the list")
+    assert lines[-3:] == ["<instructions>", "be brief", "</instructions>"]
 
 
 def test_with_several_inputs_each_is_named():
     file = {"type": "file", "file": {"file_id": "file-1"}}
-    found = chat([{"type": "text", "text": "old"}, file], {"role": "assistant", "content": "yes"}, "x" * 60).asked
-    assert [value.name for value in found.values] == ["conversation", "message"]
+    system = {"role": "developer", "content": "s" * 51}
+    found = chat(
+        system, [{"type": "text", "text": "old"}, file], {"role": "assistant", "content": "yes"}, "x" * 60
+    ).asked
+    assert [value.name for value in found.values] == ["conversation", "message", "instructions"]
+    assert found.values[2].data == "s" * 51
     assert found.documents == (Uploaded("file-1"),)
-    assert '`context["conversation"]`' in found.tips("")
-    assert '`context["message"]`' in found.tips("")
+    assert all(f"The input `{name}`" in found.question for name in ("conversation", "message"))
+    assert "which are the input `instructions`" in found.question
+    assert "sss" not in found.question
 
 
-def test_the_clients_words_are_never_taken_for_a_file(tmp_path):
-    secret = tmp_path / "secret.txt"
-    secret.write_text("the secret")
-    found = chat({"role": "system", "content": str(secret)}, "q")
-    from rlm.prompts import tips_text
-
-    assert "the secret" not in tips_text(found.settings.tips)
-    assert str(secret) in tips_text(found.settings.tips)
-    assert "{{" in tips_text(chat({"role": "developer", "content": "{{ 7 * 7 }}"}, "q").settings.tips)
+def test_the_clients_words_are_never_a_template():
+    found = chat({"role": "system", "content": "{{ 7 * 7 }}{% include 'root.md' %}"}, "{{ question }}").asked
+    assert found.question.startswith("{{ question }}\n")
+    assert "{{ 7 * 7 }}{% include 'root.md' %}" in found.question
 
 
 @given(st.text(alphabet="ab \n\t", max_size=300), st.integers(1, 60))
@@ -248,7 +247,13 @@ def test_what_cannot_be_ignored_is_refused(name, value):
 
 def test_what_can_be_ignored_is():
     harmless = {"temperature": 0, "max_tokens": 5, "max_completion_tokens": 5, "seed": 1, "user": "me", "n": 1}
-    nothing = {"stop": None, "tools": [], "tool_choice": "auto", "response_format": {"type": "text"}, "unheard_of": {}}
+    nothing: Any = {
+        "stop": None,
+        "tools": [],
+        "tool_choice": "auto",
+        "response_format": {"type": "text"},
+        "unheard_of": {},
+    }
     found = chat("q", **harmless, **nothing)
     assert found.settings == SETTINGS
 

@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from rlm.commands import serve as serve_command
-from rlm.errors import ConfigError
 from rlm.testing import Fault
 from tests.cli.conftest import options
 from tests.needs import lacking
@@ -84,6 +83,7 @@ def test_sigterm_lets_a_request_end_and_takes_no_more(command, scripted_model):
     assert b"Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(command, scripted_model):
     model = scripted_model({"root": [cell("answer['content'] = 'a draft'"), Fault.stall()]})
     process, url = command(model, "--grace", "60")
@@ -150,9 +150,8 @@ def test_help_loads_no_server():
     assert ran.stdout.splitlines()[-1] == "set()"
 
 
-def test_the_error_of_a_project_that_wants_more(rlm, isolated_env):
+def test_a_projects_file_cannot_say_where_requests_go(rlm, isolated_env):
     (isolated_env / "rlm.toml").write_text('base_url = "http://evil.example"\n')
     ran = rlm("serve", "--model", "m")
     assert ran.code == 2
     assert "base_url" in ran.err
-    assert ConfigError.exit_code == 2
