@@ -19,9 +19,8 @@ from rlm.mcpserver import tool
 from rlm.mcpserver.history import History
 from rlm.mcpserver.roots import Roots
 from rlm.result import RunResult
-from rlm.run import Run
 from rlm.service.ceilings import lowered
-from rlm.service.jobs import Closing, Full, Job, Jobs
+from rlm.service.jobs import Closing, Full, Job, Jobs, check
 
 Context = ServerRequestContext[Any, Any]
 ROOTS = "roots"
@@ -47,7 +46,7 @@ class DocumentServer:
         queue: int = 16,
         sinks: Callable[[], Iterable[Sink]] = tuple,
     ) -> None:
-        Run(settings, "what a run needs is found missing now, and not by the first call")
+        check(settings)
         self._settings = settings
         self._roots = roots
         self._jobs = Jobs(workers=workers, queue=queue, sinks=sinks, on_end=self._ended)
@@ -130,7 +129,7 @@ class DocumentServer:
 async def _followed(job: Job, ctx: Context) -> RunResult:
     """The result of a run, its progress told meanwhile. A client that cancels the call cancels the run.
 
-    Raises `UserError`.
+    Raises `UserError`, and `Closing` if the server has cancelled it.
     """
     told = 0
     try:
@@ -146,7 +145,9 @@ async def _followed(job: Job, ctx: Context) -> RunResult:
     finally:
         # It cleans up on its own: here, nothing may wait once the call was cancelled.
         job.cancel()
-    return await job.task
+    if job.task.cancelled():
+        raise Closing("the server is about to end")
+    return job.task.result()
 
 
 def _has_roots(ctx: Context) -> bool:

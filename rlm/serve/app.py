@@ -33,6 +33,8 @@ from rlm.serve.metrics import CONTENT_TYPE, ServerMetrics
 from rlm.serve.options import ServeOptions
 from rlm.service.jobs import Jobs
 
+UPLOADS = 4
+"""Uploads that are read at the same time: each lies in a temporary file until it is complete."""
 MAX_FIELD = 4096
 """Bytes of a field of an upload's form that is no file."""
 
@@ -81,6 +83,7 @@ class _Api:
         self._store = store
         self._metrics = metrics
         self._created = int(time.time())
+        self._uploads = asyncio.Semaphore(UPLOADS)
 
     async def models(self, request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [shapes.model(self._options.name, self._created)]})
@@ -93,7 +96,8 @@ class _Api:
     async def upload(self, request: Request) -> Response:
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
             raise invalid("a form (multipart/form-data) with file and purpose", "file")
-        async with request.form(max_files=1, max_fields=8, max_part_size=MAX_FIELD) as form:
+        reading = request.form(max_files=1, max_fields=8, max_part_size=MAX_FIELD)
+        async with self._uploads, reading as form:
             file, purpose = form.get("file"), form.get("purpose", "user_data")
             if not isinstance(file, UploadFile):
                 raise invalid("file: a document", "file")

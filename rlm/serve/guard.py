@@ -22,6 +22,8 @@ OPEN = frozenset({"/healthz", "/readyz"})
 UPLOAD = "/v1/files"
 _ENVELOPE = 64 << 10
 """Bytes of an upload beside the file."""
+SLOWEST = 16 << 10
+"""Bytes a second: who sends less keeps a place that others wait for."""
 _ROUTES = ("/v1/chat/completions", "/v1/models", UPLOAD, "/metrics", *sorted(OPEN))
 
 Count = Callable[[str, int], None]
@@ -81,24 +83,28 @@ class Guard:
 
 
 class _Body:
-    """Receives a request's body: at most so many bytes, and never waiting long for the next of them."""
+    """Receives a request's body: at most so many bytes, and no slower than `SLOWEST` but for the first `seconds`."""
 
     def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
         self._receive = receive
-        self._left = limit
+        self._limit = limit
         self._seconds = seconds
+        self._received = 0
+        self._begun = 0.0
         self._complete = False
 
     async def __call__(self) -> Message:
         if self._complete:
             return await self._receive()  # nothing comes any more but the word that the client is gone
+        loop = asyncio.get_running_loop()
+        self._begun = self._begun or loop.time()
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout_at(self._begun + self._seconds + self._received / SLOWEST):
                 message = await self._receive()
         except TimeoutError:
             raise ApiError(408, "the request took too long to arrive", code="request_timeout") from None
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
+        self._received += len(message.get("body", b""))
+        if self._received > self._limit:
             raise too_large()
         self._complete = not message.get("more_body", False)
         return message

@@ -33,4 +33,4 @@ class ServeOptions:
     keep_alive: float = 5.0
     """Between two signs of life in a stream that has nothing to say."""
     read_timeout: float = 30.0
-    """Within which the next bytes of a request must come."""
+    """Within which a request must have come, if it is not large."""

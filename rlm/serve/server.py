@@ -20,7 +20,6 @@ from rlm.events import Sink
 from rlm.kernels.scratch import scratch_dir
 from rlm.kernels.select import choose
 from rlm.result import RunResult
-from rlm.run import Run
 from rlm.serve.app import build
 from rlm.serve.connections import PatientProtocol
 from rlm.serve.files import FileStore
@@ -28,7 +27,7 @@ from rlm.serve.guard import Guard
 from rlm.serve.keys import Keys
 from rlm.serve.metrics import ServerMetrics
 from rlm.serve.options import ServeOptions
-from rlm.service.jobs import Job, Jobs
+from rlm.service.jobs import Job, Jobs, check
 
 MAX_CONNECTIONS = 1000
 _SECONDS_TO_END = 5
@@ -56,7 +55,7 @@ class RlmServer:
     ) -> None:
         if not keys and not _is_loopback(options.host):
             raise ConfigError(f"{options.host} is not loopback: others need a key (--api-key-file, RLM_SERVE_KEYS)")
-        Run(settings, "what a run needs is found missing now, and not by the first request")
+        check(settings)
         self._settings = settings
         self._options = options
         self._keys = keys

@@ -20,6 +20,11 @@ USUAL_SECONDS = 10.0
 """How long a run takes, as long as none is known."""
 
 
+def check(settings: Settings) -> None:
+    """Raise `ConfigError` now for settings with which no run can be made, and not when the first one is asked for."""
+    Run(settings, "?")
+
+
 class Full(Exception):
     """As many runs go on and wait as may; `retry_after` says in how many seconds to try again."""
 
@@ -43,10 +48,13 @@ class Job:
         """None while it waits for its turn."""
         self.told: RunResult | None = None
         """Its result as its last event tells it, also when it was cancelled."""
+        self._cancelled = False
 
     def cancel(self) -> None:
-        """End it without a result; it cleans up on its own. Nothing happens if it is over."""
-        self.task.cancel()
+        """End it without a result; it cleans up on its own. Once: a second time would cut that short."""
+        if not self._cancelled:
+            self._cancelled = True
+            self.task.cancel()
 
     def interrupt(self) -> None:
         """End it with its best draft."""
@@ -132,11 +140,11 @@ class Jobs:
     async def aclose(self) -> None:
         """Cancel every run, and wait until they have cleaned up."""
         self.closing = True
-        tasks = [job.task for job in self._live]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        live = list(self._live)
+        for job in live:
+            job.cancel()
+        if live:
+            await asyncio.wait([job.task for job in live])
 
     # --- for a place
 
