@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import socket
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from types import FrameType
@@ -15,6 +16,7 @@ import uvicorn
 
 from rlm import web
 from rlm.config import Settings
+from rlm.display.text import one_line
 from rlm.errors import ConfigError
 from rlm.events import Sink
 from rlm.kernels.scratch import scratch_dir
@@ -104,9 +106,9 @@ class RlmServer:
                 web.quiet_config(
                     guard, seconds_to_end=_SECONDS_TO_END, http=PatientProtocol, limit_concurrency=MAX_CONNECTIONS
                 ),
-                self._signal,
+                on_start=ready,
+                on_signal=lambda: self._loop.call_soon_threadsafe(self._signal),
             )
-            ready()
             try:
                 await self._server.serve(sockets=[self._socket])
             finally:
@@ -117,7 +119,7 @@ class RlmServer:
     def end(self) -> None:
         """Take no more requests, wait for those that go on, then have them return their drafts.
 
-        From any thread; nothing happens if the server is over.
+        From any thread, once `serve` is ready; nothing happens if it is over.
         """
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._begin_to_end)
@@ -137,7 +139,7 @@ class RlmServer:
     def _signal(self) -> None:
         if self._jobs.closing:
             self._leave()
-        self.end()
+        self._begin_to_end()
 
     def _leave(self) -> NoReturn:
         """End this process now. Nothing is left behind: each sandbox ends with the pipe to it."""
@@ -151,18 +153,25 @@ class RlmServer:
         if isinstance(outcome, RunResult):
             turns = f"{outcome.turns} turn{'' if outcome.turns == 1 else 's'}"
             how = f"{outcome.stop_reason}, {turns}, {outcome.seconds:.1f} s"
-            why = f" ({outcome.error.type}: {outcome.error.message})" if outcome.error else ""
+            why = f" ({outcome.error.type}: {one_line(outcome.error.message, 300)})" if outcome.error else ""
             self._log(f"run {outcome.run_id} {how}{why}")
         elif isinstance(outcome, Exception):
             self._log(f"a run could not begin: {outcome}")
 
 
 class _Server(uvicorn.Server):
-    """Hands signals on, instead of ending on them as uvicorn would."""
+    """Says when it has begun, and hands signals on, instead of ending on them as uvicorn would."""
 
-    def __init__(self, config: uvicorn.Config, on_signal: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, on_start: Callable[[], None], on_signal: Callable[[], object]
+    ) -> None:
         super().__init__(config)
+        self._on_start = on_start
         self._on_signal = on_signal
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._on_signal()

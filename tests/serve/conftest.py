@@ -113,7 +113,7 @@ def question(text: Any = "what is it?", **more: Any) -> dict[str, Any]:
     return {"model": "rlm", "messages": [{"role": "user", "content": text}], **more}
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 15) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 45) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
