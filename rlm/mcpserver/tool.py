@@ -14,10 +14,10 @@ from rlm.errors import InputError
 from rlm.prompts import render
 from rlm.result import RunResult
 from rlm.service import ceilings
+from rlm.service.about import TOLD, about
 
 NAME = "ask_documents"
 MOST_PATHS = 1000
-_TOLD = ("run_id", "stop_reason", "ready", "turns", "usage", "cost", "seconds")
 _WORDS: dict[str, Any] = {"type": "string"}
 
 
@@ -66,8 +66,8 @@ def definition(settings: Settings, folders: Sequence[Path]) -> types.Tool:
         },
         output_schema={
             "type": "object",
-            "properties": {"answer": _WORDS, **{name: {} for name in _TOLD}},
-            "required": ["answer", *_TOLD],
+            "properties": {"answer": _WORDS, **{name: {} for name in TOLD}},
+            "required": ["answer", *TOLD],
         },
         annotations=types.ToolAnnotations(read_only_hint=True, open_world_hint=True, idempotent_hint=False),
     )
@@ -85,9 +85,8 @@ def answered(result: RunResult) -> types.CallToolResult:
     if result.stop_reason != "answered":
         content.append(types.TextContent(text=f"[a draft: the run was stopped by {result.stop_reason}]"))
     link = types.ResourceLink(name=result.run_id, uri=uri_of(result.run_id), mime_type="application/json")
-    told = result.to_dict()
-    about = {name: told[name] for name in _TOLD}
-    return types.CallToolResult(content=[*content, link], structured_content={"answer": result.answer, **about})
+    structured = {"answer": result.answer, **about(result)}
+    return types.CallToolResult(content=[*content, link], structured_content=structured)
 
 
 def failed(message: str) -> types.CallToolResult:

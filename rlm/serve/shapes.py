@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rlm.result import RunResult
+from rlm.service.about import about
 
 PIECE = 4096
 """Characters of an answer in one chunk: some clients read line by line into a buffer of 64 KiB."""
@@ -34,12 +35,6 @@ def usage(result: RunResult) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def about_run(result: RunResult) -> dict[str, Any]:
-    """What a client may know of its run; not where its trace lies."""
-    told = result.to_dict()
-    return {name: told[name] for name in ("run_id", "stop_reason", "ready", "turns", "usage", "cost", "seconds")}
-
-
 def finish_reason(result: RunResult) -> str:
     """`stop` for an answer, `length` for a draft that a limit cut off."""
     return "stop" if result.stop_reason == "answered" else "length"
@@ -55,7 +50,7 @@ class Completion:
     def whole(self, result: RunResult) -> dict[str, Any]:
         message = {"role": "assistant", "content": result.answer, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(result)}
-        told = {"choices": [choice], "usage": usage(result), "rlm": about_run(result)}
+        told = {"choices": [choice], "usage": usage(result), "rlm": about(result)}
         return {**self._head, "object": "chat.completion", **told}
 
     def beginning(self) -> bytes:
@@ -69,7 +64,7 @@ class Completion:
         """The answer and all that follows it."""
         for at in range(0, len(result.answer), PIECE):
             yield self._chunk({"content": result.answer[at : at + PIECE]})
-        yield self._chunk({}, finish_reason(result), rlm=about_run(result))
+        yield self._chunk({}, finish_reason(result), rlm=about(result))
         if include_usage:
             yield event({**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage(result)})
         yield DONE

@@ -112,6 +112,15 @@ def test_what_is_long_earlier_or_attached_is_the_input(serve: Serve):
     assert "scratch" not in user
 
 
+def test_quotations_are_looked_up(serve: Serve):
+    served = serve({"root": answer("'It is <quote source=\"a.txt\">the  needle</quote>.'")}, cite=True)
+    with served.http() as client:
+        made = client.post("/v1/files", files={"file": ("a.txt", b"hay\nthe needle\nhay")}).json()
+    part = {"type": "file", "file": {"file_id": made["id"]}}
+    (cited,) = served.post(question([part, {"type": "text", "text": "what?"}])).json()["rlm"]["citations"]
+    assert (cited["file"], cited["line"], cited["status"]) == ("a.txt", 2, "found")
+
+
 def test_one_long_message_is_the_context_itself(serve: Serve):
     served = serve({"root": answer("context[::-1]")})
     text = "ß€\n" * 2000 + "\n\nbackwards?"
