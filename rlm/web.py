@@ -30,9 +30,16 @@ def raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
-def names_on_loopback(port: int) -> frozenset[str]:
+def authority(host: str, port: int) -> str:
+    """Where a URL leads: an address of version 6 stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def own_names(port: int, *hosts: str) -> frozenset[str]:
     """What a `Host` header may say: a foreign name that leads to this machine is none of them."""
-    return frozenset(f"{host}:{port}" for host in (LOOPBACK, "localhost", "[::1]"))
+    names = {authority(host, port) for host in (LOOPBACK, "localhost", "::1", *hosts)}
+    # Clients leave the usual port out.
+    return frozenset(names | {name.removesuffix(":80") for name in names})
 
 
 def equal(given: str, wanted: str) -> bool:

@@ -147,6 +147,8 @@ class _RunResponse(StreamingResponse):
     """A stream whose run ends with it, whoever ends it."""
 
     def __init__(self, job: Job, content: AsyncIterator[bytes], headers: dict[str, str]) -> None:
+        # Some proxies would collect a stream until it ends.
+        headers = {**headers, "X-Accel-Buffering": "no"}
         super().__init__(content, media_type="text/event-stream", headers=headers)
         self._job = job
 

@@ -39,7 +39,7 @@ class Guard:
         self._app = app
         self._keys = keys
         self._options = options
-        self._hosts = web.names_on_loopback(port)
+        self._hosts = web.own_names(port, options.host)
         self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -36,6 +36,7 @@ _SECONDS_TO_END = 5
 """For responses to be read, once their runs are over."""
 _SECONDS_TO_CLEAN_UP = 15
 """For sandboxes to end."""
+_SWEEP_EVERY = 60
 INTERRUPTED = 130
 
 
@@ -71,8 +72,7 @@ class RlmServer:
     @property
     def url(self) -> str:
         """For a client's `base_url`."""
-        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
-        return f"http://{host}:{self.port}/v1"
+        return f"http://{web.authority(self._options.host, self.port)}/v1"
 
     async def serve(self, *, ready: Callable[[], None] = lambda: None) -> None:
         """Serve until `end` is called, or SIGINT or SIGTERM comes; `ready` is called when requests are taken.
@@ -90,6 +90,7 @@ class RlmServer:
             store = FileStore(
                 folder / "files", max_file=options.max_file, max_storage=options.max_storage, ttl=options.file_ttl
             )
+            stack.callback(asyncio.create_task(_sweep(store)).cancel)
             self._jobs = Jobs(workers=options.workers, queue=options.queue, sinks=self._sinks, on_end=self._ended)
             self._metrics.watch(self._jobs)
             app = build(
@@ -175,6 +176,13 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._on_signal()
+
+
+async def _sweep(store: FileStore) -> None:
+    """Nobody may ask for a file again, and yet it is to go when its time is over."""
+    while True:
+        await asyncio.sleep(_SWEEP_EVERY)
+        await asyncio.to_thread(store.sweep)
 
 
 def _is_loopback(host: str) -> bool:

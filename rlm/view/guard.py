@@ -33,7 +33,7 @@ class Guard:
         self._app = app
         self._token = token
         self._once: str | None = once
-        self._hosts = web.names_on_loopback(port)
+        self._hosts = web.own_names(port)
         # Cookies do not know ports: two viewers at once must not take each other's away.
         self._cookie = f"rlm-view-{port}"
 

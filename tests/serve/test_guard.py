@@ -10,8 +10,9 @@ import time
 import httpx
 import pytest
 
+from rlm import web
 from rlm.errors import ConfigError
-from rlm.serve import connections
+from rlm.serve import connections, server
 from rlm.serve.keys import Keys, load
 from tests.serve.conftest import Serve, answer, question, wait_until
 
@@ -54,6 +55,7 @@ def test_with_keys_nothing_is_had_without_one(serve: Serve):
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Host": "localhost:{port}", "Origin": "http://localhost:{port}"}, 200),
         ({"Host": "127.0.0.1:{port}", "Sec-Fetch-Site": "none"}, 200),
+        ({"Host": "[::1]:{port}"}, 200),
     ],
 )
 def test_without_keys_no_page_of_a_browser_reaches_it(serve: Serve, headers, status):
@@ -65,6 +67,13 @@ def test_without_keys_no_page_of_a_browser_reaches_it(serve: Serve, headers, sta
     assert "access-control-allow-origin" not in got.headers
     assert got.headers["x-content-type-options"] == "nosniff"
     assert ("error" in got.json()) == (status != 200)
+
+
+def test_the_names_of_a_server():
+    assert "127.0.0.2:8000" in web.own_names(8000, "127.0.0.2")
+    assert "localhost" in web.own_names(80)
+    assert "localhost" not in web.own_names(8000)
+    assert "localhost:8" not in web.own_names(8080)
 
 
 def test_keys_are_read_from_a_file_and_the_environment(tmp_path):
@@ -229,6 +238,16 @@ def test_files_have_bounds(serve: Serve):
         ]
     assert [got.status_code for got in odd] == [400] * len(odd)
     assert all(set(got.json()) == {"error"} for got in odd)
+
+
+def test_a_file_goes_when_its_time_is_over_and_nobody_asks(serve: Serve, isolated_env, monkeypatch):
+    monkeypatch.setattr(server, "_SWEEP_EVERY", 0.1)
+    served = serve(file_ttl=0.5)
+    files = isolated_env / "home/.local/state/rlm/scratch"
+    with served.http() as client:
+        upload(client, "a.txt", b"mine")
+    assert [path.read_bytes() for path in files.rglob("a.txt")] == [b"mine"]
+    wait_until(lambda: not list(files.rglob("file-*")))
 
 
 def test_a_file_that_is_deleted_meanwhile_stays_for_its_run(serve: Serve, isolated_env):
