@@ -23,7 +23,7 @@ class ServerMetrics:
         )
         self._runs = Counter("rlm_runs", "Runs that ended, by stop reason.", ["stop_reason"], registry=self._registry)
         self._tokens = Counter("rlm_tokens", "Tokens by who used them.", ["part", "direction"], registry=self._registry)
-        self._cost = Counter("rlm_cost", "Money, in the unit of the price table.", registry=self._registry)
+        self._cost = Counter("rlm_cost", "Money, of runs with known prices.", registry=self._registry)
         self._calls = Counter("rlm_model_calls", "Requests to models.", ["part"], registry=self._registry)
         self._seconds = Histogram("rlm_run_seconds", "How long runs took.", buckets=_SECONDS, registry=self._registry)
         self._running = Gauge("rlm_runs_in_flight", "Runs that go on.", registry=self._registry)

@@ -17,6 +17,7 @@ from rlm.serve.files import safe_name
 from rlm.serve.messages import Inline, Uploaded, read_messages
 from rlm.serve.options import ServeOptions
 from rlm.serve.request import read_request
+from rlm.service.ceilings import NAMES
 
 SETTINGS = Settings(model="root", max_turns=10, timeout=100, depth=1)
 OPTIONS = ServeOptions(long_message=50, max_file=1000)
@@ -35,6 +36,13 @@ def refusal(body: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
         read(body)
     return caught.value
+
+
+def read_or_refused(body: Any) -> Any:
+    try:
+        return read(body)
+    except ApiError as error:
+        return error
 
 
 # --- the question and the input
@@ -224,6 +232,30 @@ def test_what_is_refused(body, status, param, code):
     told = error.body()["error"]
     assert set(told) == {"message", "type", "param", "code"}
     assert told["type"] == "invalid_request_error"
+
+
+WORDS = st.sampled_from(["user", "system", "text", "file", "image_url", "data:a/b;base64,AA==", "AA==", "rlm", ""])
+KEYS = st.sampled_from(
+    ["role", "content", "type", "text", "file", "file_data", "file_id", "filename", "url", "image_url"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+OWN_KEYS = st.sampled_from([*NAMES, "progress", "sandbox"])
+
+
+@given(st.lists(JSON, max_size=3), st.dictionaries(OWN_KEYS, JSON, max_size=3), JSON)
+def test_whatever_is_sent_is_read_or_refused(messages, own, stream):
+    body = {"model": "rlm", "messages": messages, "rlm": own, "stream": stream, "stream_options": own}
+    found = read_or_refused(body)
+    if isinstance(found, ApiError):
+        assert found.status in (400, 413)
+        assert json.dumps(found.body())
+    else:
+        assert found.asked.question
+        assert found.settings.max_turns <= SETTINGS.max_turns
 
 
 @pytest.mark.parametrize(
