@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlm import Settings
+from rlm import Failure, RunResult, RunUsage, Settings, errors
 from rlm.serve.conversation import last_paragraph
-from rlm.serve.failures import ApiError
+from rlm.serve.failures import ApiError, of_result
 from rlm.serve.files import safe_name
 from rlm.serve.messages import Inline, Uploaded, read_messages
 from rlm.serve.options import ServeOptions
@@ -288,6 +288,36 @@ def test_what_can_be_ignored_is():
     }
     found = chat("q", **harmless, **nothing)
     assert found.settings == SETTINGS
+
+
+# --- how runs end
+
+EVERY_ERROR = [
+    each
+    for each in vars(errors).values()
+    if isinstance(each, type) and issubclass(each, errors.RunError) and each not in (errors.RunError, errors.ModelError)
+]
+
+
+@pytest.mark.parametrize("kind", EVERY_ERROR)
+def test_every_way_in_which_a_run_fails_has_its_status(kind):
+    failure = Failure(kind.__name__, "at http://inside with sk-key", 4)
+    error = of_result(RunResult("a draft", False, "error", 1, RunUsage(), None, 1.0, "the-run", error=failure))
+    assert error is not None
+    assert error.status in (400, 500, 502, 503, 504)
+    assert error.code != "run_failed"
+    assert "(run the-run)" in str(error)
+    assert "inside" not in str(error)
+
+
+def test_a_run_that_was_cut_off_returns_its_draft_if_it_has_one():
+    def ended(answer: str, reason: Any) -> int | None:
+        error = of_result(RunResult(answer, False, reason, 1, RunUsage(), None, 1.0, "the-run"))
+        return error.status if error else None
+
+    reasons = ("max_turns", "max_cost", "max_tokens", "loop", "timeout", "interrupted")
+    assert [ended("a draft", reason) for reason in reasons] == [None] * 6
+    assert [ended("", reason) for reason in reasons] == [None, None, None, None, 504, 503]
 
 
 # --- limits
