@@ -18,6 +18,7 @@ app = typer.Typer(
     "which runs in a sandbox and calls sub-models in parallel.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ask")(ask.ask)

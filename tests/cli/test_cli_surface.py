@@ -51,6 +51,12 @@ def test_every_setting_has_its_option_and_its_help():
         assert option_help(name).startswith(field.description)
 
 
+@pytest.mark.parametrize("shown", [("ask", "[default: 30]"), ("view", "rlm-kernel[server]"), ("eval", "[default: 10]")])
+def test_what_stands_in_brackets_is_no_markup(rlm, shown):
+    command, text = shown
+    assert text in " ".join(rlm(command, "--help", COLUMNS="200").out.split())
+
+
 def test_defaults_are_told():
     assert option_help("max_turns").endswith("[default: 30]")
     assert option_help("timeout").endswith("[default: 3600]")
