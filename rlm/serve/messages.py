@@ -16,6 +16,7 @@ from rlm.serve.files import clean, safe_name
 MOST_MESSAGES = 10_000
 MOST_DOCUMENTS = 1000
 _DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]{1,100})*;base64,", re.ASCII)
+AUDIO = ("wav", "mp3")
 _HEAD = 1000
 """Characters in which the head of a data URL has to end."""
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -90,8 +91,11 @@ def _parts(content: list[Any], where: str, role: str, max_file: int) -> Iterator
             yield _file(part.get("file"), f"{place}.file", max_file)
         elif kind == "image_url" and role == "user":
             yield _image(part.get("image_url"), f"{place}.image_url", number, max_file)
+        elif kind == "input_audio" and role == "user":
+            yield _audio(part.get("input_audio"), f"{place}.input_audio", number, max_file)
         else:
-            raise invalid(f"{place}: a part of type text, file or image_url", place, "unsupported_value")
+            kinds = "text, file, image_url or input_audio"
+            raise invalid(f"{place}: a part of type {kinds}", place, "unsupported_value")
 
 
 def _file(raw: Any, place: str, max_file: int) -> Document:
@@ -115,6 +119,15 @@ def _image(raw: Any, place: str, number: int, max_file: int) -> Inline:
         )
     content, media_type = _decoded(url, f"{place}.url", max_file)
     return Inline(f"image-{number + 1}{_suffix(media_type)}", content)
+
+
+def _audio(raw: Any, place: str, number: int, max_file: int) -> Inline:
+    recording = raw if isinstance(raw, Mapping) else {}
+    form = _string(recording, "format", place)
+    if form not in AUDIO:
+        raise invalid(f"{place}.format: one of {', '.join(AUDIO)}", f"{place}.format", "unsupported_value")
+    content, _ = _decoded(_string(recording, "data", place), f"{place}.data", max_file)
+    return Inline(f"audio-{number + 1}.{form}", content)
 
 
 def _decoded(data: str, place: str, max_file: int) -> tuple[bytes, str]:

@@ -121,6 +121,7 @@ def test_documents_in_a_message():
                     {"type": "file", "file": {"file_data": data, "filename": "../../etc/a b.csv"}},
                     {"type": "file", "file": {"file_data": f"data:application/pdf;name=x;base64,{data}"}},
                     {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+                    {"type": "input_audio", "input_audio": {"data": data, "format": "mp3"}},
                 ],
             }
         ],
@@ -130,6 +131,7 @@ def test_documents_in_a_message():
         Inline("a b.csv", b"\x89PNG"),
         Inline("file.pdf", b"\x89PNG"),
         Inline("image-4.png", b"\x89PNG"),
+        Inline("audio-5.mp3", b"\x89PNG"),
     )
 
 
@@ -192,7 +194,13 @@ REFUSED: dict[str, tuple[Any, int, str | None, str | None]] = {
     "blank": ({"model": "rlm", "messages": [{"role": "user", "content": " \n"}]}, 400, "messages", None),
     "no user": ({"model": "rlm", "messages": [{"role": "system", "content": "x"}]}, 400, "messages", None),
     "prefill": ({"model": "rlm", "messages": [USER, {"role": "assistant", "content": "x"}]}, 400, "messages", None),
-    "part": (part({"type": "input_audio"}), 400, "messages[0].content[0]", "unsupported_value"),
+    "sound": (
+        part({"type": "input_audio", "input_audio": {"data": "AA==", "format": "../x"}}),
+        400,
+        "messages[0].content[0].input_audio.format",
+        "unsupported_value",
+    ),
+    "part": (part({"type": "video"}), 400, "messages[0].content[0]", "unsupported_value"),
     "part of no type": (part(5), 400, "messages[0].content[0]", "unsupported_value"),
     "url": (part(URL), 400, "messages[0].content[0].image_url.url", "unsupported_value"),
     "base64": (
