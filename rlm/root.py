@@ -17,6 +17,7 @@ from rlm.conversation import Conversation, python_tool
 from rlm.errors import EndpointError, ModelError, attempts_of
 from rlm.estimate import BYTES_PER_TOKEN
 from rlm.events import COMMON
+from rlm.models import CAPS
 from rlm.past import Exchange
 from rlm.protocols import Delta, Emit, Message, Model, Tokens
 from rlm.reply import Reply, ReplyReader
@@ -30,18 +31,16 @@ MAX_OUTPUT = 16_384
 """Cap on a reply when tokens or cost are limited, since it has to be reserved."""
 REASK_AFTER = (0.5, 2.0)
 """Seconds before a reply that broke off in the middle is asked for again."""
-OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
-"""Parameters that cap a reply: what is sent is what was reserved, so they are taken out of the others."""
 
 
 def output_caps(params: Mapping[str, Any]) -> list[int]:
     """The caps on a reply among parameters."""
-    return [params[name] for name in OUTPUT_CAPS if name in params]
+    return [params[name] for name in CAPS if name in params]
 
 
 def without_caps(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The other parameters."""
-    return {name: value for name, value in params.items() if name not in OUTPUT_CAPS}
+    """The other parameters: what is sent as a cap is what was reserved."""
+    return {name: value for name, value in params.items() if name not in CAPS}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,22 @@
-"""Model endpoints: `ChatModel` speaks OpenAI Chat Completions behind `rlm.protocols.Model`."""
+"""Model endpoints behind `rlm.protocols.Model`: `ChatModel` speaks Chat Completions, `ResponsesModel` Responses."""
 
 from __future__ import annotations
 
-from rlm.models.chat import ChatModel
+from rlm.models.apis import APIS, ChatModel, ResponsesModel
 from rlm.models.limiter import Limiter, limiter_for
 from rlm.models.retry import RetryPolicy
-from rlm.models.wire import estimate_tokens
+from rlm.models.transport import HttpModel
+from rlm.models.wire import CAPS, Dialect, estimate_tokens
 
-__all__ = ["ChatModel", "Limiter", "RetryPolicy", "estimate_tokens", "limiter_for"]
+__all__ = [
+    "APIS",
+    "CAPS",
+    "ChatModel",
+    "Dialect",
+    "HttpModel",
+    "Limiter",
+    "ResponsesModel",
+    "RetryPolicy",
+    "estimate_tokens",
+    "limiter_for",
+]

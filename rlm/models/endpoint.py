@@ -65,9 +65,9 @@ class Endpoint:
         """Whether an Authorization header is sent."""
         return any(name.lower() == "authorization" for name in self.headers)
 
-    @property
-    def completions_url(self) -> URL:
-        return (self.base / "chat" / "completions").with_query(self.query)
+    def url(self, path: str) -> URL:
+        """Where requests of an API go, by its path under the base URL."""
+        return self.base.joinpath(*path.split("/")).with_query(self.query)
 
     def clean(self, text: str) -> str:
         """`text` of a server on one short line, without secrets and control characters."""

@@ -1,36 +1,35 @@
-"""The Chat Completions protocol as bytes and plain dicts: what is sent, and how a reply is read.
-
-A reply's text is its `content`, or its `refusal` where that is all there is; a null content without a
-tool call is an empty text. Reasoning that an endpoint sends beside `content` is not part of the text.
-"""
+"""What the wire formats share: a request as bytes, a reply as plain dicts, and where endpoints differ."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from rlm.errors import BadReply
 from rlm.models.endpoint import Endpoint
-from rlm.models.failures import AttemptFailed, from_reply_error
-from rlm.protocols import Completion, Message, Tokens
+from rlm.models.failures import AttemptFailed
+from rlm.protocols import Completion, Delta, Message, Tokens
 
-_CAPS = ("max_tokens", "max_completion_tokens")
+CAPS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""Parameters that cap a reply, in the spelling of one API or another."""
 MOST_TOKENS = 10**9
 """Of one request. A usage figure beyond it is a mistake, which must not use up a budget: it is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Where endpoints differ. A model starts with the default and learns from refusals."""
+    """Where endpoints differ. A model starts with what is known of its provider and learns from refusals."""
 
-    cap: str = "max_tokens"
-    """The name of the output cap; OpenAI's reasoning models want `max_completion_tokens`."""
+    cap: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """The name of the output cap in Chat Completions; OpenAI's reasoning models want `max_completion_tokens`."""
     stream_usage: bool = True
     """Whether `stream_options` may ask for the usage of a stream."""
     structured: bool = True
-    """Whether `response_format` may ask for a JSON Schema; who sends one must be content with any text."""
+    """Whether a JSON Schema may be asked for; who sends one must be content with any text."""
+    reasoning: bool = True
+    """Whether encrypted reasoning may be asked for, and sent back with the tool calls that it led to."""
 
     def adapted(self, refusal: str) -> Dialect:
         """The dialect to try after a 400 or 422 that said `refusal`; this one if it teaches nothing."""
@@ -38,71 +37,112 @@ class Dialect:
             return replace(self, cap="max_completion_tokens")
         if self.stream_usage and ("stream_options" in refusal or "include_usage" in refusal):
             return replace(self, stream_usage=False)
-        if self.structured and ("response_format" in refusal or "json_schema" in refusal):
+        if self.structured and any(name in refusal for name in ("response_format", "json_schema", "text.format")):
             return replace(self, structured=False)
+        if self.reasoning and any(name in refusal.lower() for name in _OF_REASONING):
+            return replace(self, reasoning=False)
         return self
 
 
-def encode_request(
-    model: str,
-    messages: Sequence[Message],
-    params: Mapping[str, Any],
-    *,
-    max_tokens: int | None,
-    dialect: Dialect,
-    stream: bool,
-) -> bytes:
-    """The request body. A cap in `params` wins over `max_tokens`.
+_OF_REASONING = ("encrypted content", "encrypted_content", "type 'reasoning'")
 
-    Raises `BadReply` when it cannot be written as JSON. Lone surrogates, which JSON text cannot
-    carry, become question marks.
+
+class StreamReader(Protocol):
+    """Turns the events of one stream into deltas."""
+
+    def read(self, event: object) -> Iterator[Delta]:
+        """Raises `AttemptFailed`."""
+        ...
+
+    def end(self, messages: Sequence[Message]) -> Delta:
+        """The last delta. Raises `AttemptFailed` if the stream ended before the reply did."""
+        ...
+
+
+class Wire(Protocol):
+    """An API as bytes. Messages, tool calls and parameters are in the Chat Completions shape on this side of it."""
+
+    path: str
+    """Of its requests, under the base URL."""
+
+    def encode(
+        self,
+        model: str,
+        messages: Sequence[Message],
+        params: Mapping[str, Any],
+        *,
+        max_tokens: int | None,
+        dialect: Dialect,
+        stream: bool,
+    ) -> bytes:
+        """The request body. A cap in `params` wins over `max_tokens`. Raises `BadReply` when it cannot be written."""
+        ...
+
+    def decode(
+        self, raw: bytes, endpoint: Endpoint, *, model: str, messages: Sequence[Message], attempts: int
+    ) -> Completion:
+        """Read a whole reply. Raises `AttemptFailed`."""
+        ...
+
+    def reader(self, endpoint: Endpoint) -> StreamReader:
+        """For one stream."""
+        ...
+
+
+def to_bytes(body: Mapping[str, Any]) -> bytes:
+    """A request body as JSON. Lone surrogates, which JSON text cannot carry, become question marks.
+
+    Raises `BadReply` when it cannot be written as JSON.
     """
-    body: dict[str, Any] = {**params, "model": model, "messages": messages}
-    if not dialect.structured:
-        body.pop("response_format", None)
-    if max_tokens is not None and not any(cap in params for cap in _CAPS):
-        body[dialect.cap] = max_tokens
-    if stream:
-        body["stream"] = True
-        if dialect.stream_usage:
-            body.setdefault("stream_options", {"include_usage": True})
     try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     except (TypeError, ValueError, RecursionError) as exc:
         raise BadReply(f"the request cannot be written as JSON: {exc}", attempts=0) from exc
 
 
-def decode_completion(
-    raw: bytes, endpoint: Endpoint, *, model: str, messages: Sequence[Message], attempts: int
-) -> Completion:
-    """Read a whole reply. Raises `AttemptFailed`."""
-    reply = _object(raw, endpoint)
-    choices = reply.get("choices")
-    if reply.get("error") and not choices:
-        raise from_reply_error(reply["error"], endpoint)
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if choice is None or not isinstance(message, dict):
-        raise AttemptFailed(BadReply(f"{endpoint.key} sent a reply without a message in it"))
-    text = text_of(message)
-    calls = message.get("tool_calls")
-    tool_calls = tuple(call for call in calls if isinstance(call, dict)) if isinstance(calls, list) else ()
-    tokens = tokens_of(reply.get("usage"))
-    if tokens is None:
-        tokens = estimate_tokens(messages, text, tool_calls)
-    reported, reason = reply.get("model"), choice.get("finish_reason")
-    return Completion(
-        text=text,
-        tokens=tokens,
-        model=reported if isinstance(reported, str) and reported else model,
-        finish_reason=reason if isinstance(reason, str) else None,
-        attempts=attempts,
-        tool_calls=tool_calls,
-    )
+def to_object(raw: bytes, endpoint: Endpoint) -> dict[str, Any]:
+    """A reply's body. Raises `AttemptFailed`."""
+    try:
+        reply = json.loads(raw)
+    except (ValueError, RecursionError) as exc:
+        raise AttemptFailed(BadReply(f"{endpoint.key} sent a reply that is not JSON")) from exc
+    if not isinstance(reply, dict):
+        raise AttemptFailed(BadReply(f"{endpoint.key} sent a reply that is not a JSON object"))
+    return reply
+
+
+def to_event(event: object, endpoint: Endpoint) -> dict[str, Any]:
+    """An event of a stream. Raises `AttemptFailed`."""
+    if not isinstance(event, dict):
+        raise AttemptFailed(BadReply(f"{endpoint.key} sent an event that is not a JSON object"))
+    return event
+
+
+def call_piece(index: int, id_: object, name: object, arguments: object) -> dict[str, Any]:
+    """A piece of a tool call, as `Delta` carries it; what is not a string is an empty one."""
+    return {"index": index, "id": to_string(id_), "name": to_string(name), "arguments": to_string(arguments)}
+
+
+def to_string(value: object) -> str:
+    """A string as it is; an empty one for anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def to_tokens(asked: object, answered: object, cached: object) -> Tokens | None:
+    """The counts of a usage object; None where there are none that can be believed."""
+    asked, answered = _count(asked), _count(answered)
+    if asked is None or answered is None:
+        return None
+    return Tokens(input=asked, output=answered, cached_input=min(_count(cached) or 0, asked))
+
+
+def _count(value: object) -> int | None:
+    """A token count as an int; None for anything that is not one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
 
 
 def text_of(message: Mapping[str, Any]) -> str:
-    """The text of a reply's message or delta."""
+    """The text of a message or a delta: its `content`, or its `refusal` where that is all there is."""
     content = message.get("content")
     if content is None:
         content = message.get("refusal")
@@ -112,18 +152,6 @@ def text_of(message: Mapping[str, Any]) -> str:
         parts = (part.get("text") for part in content if isinstance(part, dict))
         return "".join(part for part in parts if isinstance(part, str))
     return ""
-
-
-def tokens_of(usage: object) -> Tokens | None:
-    """The token counts of a `usage` object; None if there is none that can be read."""
-    if not isinstance(usage, dict):
-        return None
-    asked, answered = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    if asked is None or answered is None:
-        return None
-    details = usage.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
-    return Tokens(input=asked, output=answered, cached_input=min(cached or 0, asked))
 
 
 def estimate_tokens(
@@ -137,18 +165,3 @@ def estimate_tokens(
         if isinstance(function, dict):
             answered += len(str(function.get("name") or "")) + len(str(function.get("arguments") or ""))
     return Tokens(input=-(-asked // 4), output=-(-answered // 4), estimated=True)
-
-
-def _object(raw: bytes, endpoint: Endpoint) -> dict[str, Any]:
-    try:
-        reply = json.loads(raw)
-    except (ValueError, RecursionError) as exc:
-        raise AttemptFailed(BadReply(f"{endpoint.key} sent a reply that is not JSON")) from exc
-    if not isinstance(reply, dict):
-        raise AttemptFailed(BadReply(f"{endpoint.key} sent a reply that is not a JSON object"))
-    return reply
-
-
-def _count(value: object) -> int | None:
-    """A token count as an int; None for anything that is not one."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None

@@ -10,6 +10,14 @@ from rlm.testing.replies import Fault, Reply
 from rlm.testing.script import ScriptedRequest, message_text
 
 DONE = b"data: [DONE]\n\n"
+OPENING = 2
+"""Events up to the first piece of a text, which is among them."""
+
+
+def messages_of(body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The conversation of a request; None if there is none."""
+    messages = body.get("messages")
+    return messages if isinstance(messages, list) else None
 
 
 def usage_of(request: ScriptedRequest, reply: Reply) -> dict[str, Any] | None:

@@ -23,6 +23,8 @@ class Reply:
     """The `usage` object as sent; None estimates it at four characters a token, False leaves it out."""
     finish_reason: str | None = None
     """None means `tool_calls` where there are some, else `stop`."""
+    reasoning: str | None = None
+    """Encrypted reasoning, which goes before the rest through the Responses API where it is asked for."""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rlm.testing.replies import Fault, Reply
 
@@ -16,11 +16,13 @@ class ScriptedRequest:
 
     model: str
     messages: Sequence[Mapping[str, Any]]
+    """As chat messages, whichever API they came through."""
     body: Mapping[str, Any]
     headers: Mapping[str, str]
     """Names in lower case."""
     index: int
     """How many requests for this model came before."""
+    api: Literal["chat", "responses"] = "chat"
 
     @property
     def turn(self) -> int:

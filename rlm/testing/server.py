@@ -6,13 +6,13 @@ import asyncio
 import json
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from aiohttp import web
 
-from rlm.testing import render
+from rlm.testing import render, responses
 from rlm.testing.replies import Fault, Reply
 from rlm.testing.script import Replies, ScriptBook, ScriptedRequest, UnknownModel
 
@@ -20,8 +20,23 @@ _STALL_SECONDS = 3600.0
 _JSON = {"Content-Type": "application/json"}
 
 
+class _Form(Protocol):
+    """An API, as a module that reads its requests and writes its replies."""
+
+    DONE: bytes
+    OPENING: int
+
+    def messages_of(self, body: Mapping[str, Any]) -> list[dict[str, Any]] | None: ...
+    def completion(self, request: ScriptedRequest, reply: Reply) -> bytes: ...
+    def empty_completion(self, request: ScriptedRequest) -> dict[str, Any]: ...
+    def events(self, request: ScriptedRequest, reply: Reply, *, chunk_size: int) -> Iterator[bytes]: ...
+
+
+_FORMS: Mapping[str, _Form] = {"chat": render, "responses": responses}
+
+
 class ScriptedModelServer:
-    """OpenAI Chat Completions over HTTP, with replies from a script; runs in a thread of its own.
+    """OpenAI's Chat Completions and Responses APIs over HTTP, from one script; runs in a thread of its own.
 
     Args:
         replies: a reply for every request, or a mapping from model name to its script (`"*"` for any
@@ -38,6 +53,8 @@ class ScriptedModelServer:
         retry_after: seconds for the `Retry-After` of those 429s; None sends no such header.
         streaming: False answers whole even where a stream is asked for.
         unsupported_params: body keys that are refused with a 400 which names them.
+        models: the entries of `/models`; by default the names of the script.
+        pages: further paths, e.g. `/api/show`, and the JSON that they answer.
         record: how many of the latest requests `requests` keeps.
         port: 0 picks a free one.
 
@@ -56,6 +73,8 @@ class ScriptedModelServer:
         retry_after: float | None = None,
         streaming: bool = True,
         unsupported_params: Sequence[str] = (),
+        models: Sequence[Mapping[str, Any]] | None = None,
+        pages: Mapping[str, Any] | None = None,
         record: int = 1000,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -69,6 +88,8 @@ class ScriptedModelServer:
         self._retry_after = retry_after
         self._streaming = streaming
         self._unsupported = tuple(unsupported_params)
+        self._models = models
+        self._pages = dict(pages or {})
         self._host = host
         self._port = port
         self._thread: threading.Thread | None = None
@@ -165,12 +186,15 @@ class ScriptedModelServer:
         if self._api_key is not None and request.headers.get("Authorization") != f"Bearer {self._api_key}":
             await request.content.read()
             return _error(401, "Incorrect API key provided", code="invalid_api_key")
+        if request.path in self._pages:
+            await request.content.read()
+            return _json(json.dumps(self._pages[request.path]).encode())
         if request.method == "GET" and request.path.endswith("/models"):
-            models = [{"id": name, "object": "model", "owned_by": "rlm.testing"} for name in self._book.models]
-            return _json(json.dumps({"object": "list", "data": models}).encode())
-        if request.method != "POST" or not request.path.endswith("/chat/completions"):
+            return _json(json.dumps({"object": "list", "data": self._listing()}).encode())
+        api = _api_of(request)
+        if api is None:
             return _error(404, f"no such path: {request.method} {request.path}")
-        received = self._receive(await request.content.read(), request)
+        received = self._receive(await request.content.read(), request, api)
         if isinstance(received, web.Response):
             return received
         if self._max_concurrency is not None and self.in_flight >= self._max_concurrency:
@@ -183,17 +207,25 @@ class ScriptedModelServer:
         finally:
             self.in_flight -= 1
 
-    def _receive(self, raw: bytes, request: web.BaseRequest) -> ScriptedRequest | web.Response:
+    def _listing(self) -> Sequence[Mapping[str, Any]]:
+        if self._models is not None:
+            return self._models
+        return [{"id": name, "object": "model", "owned_by": "rlm.testing"} for name in self._book.models]
+
+    def _receive(
+        self, raw: bytes, request: web.BaseRequest, api: Literal["chat", "responses"]
+    ) -> ScriptedRequest | web.Response:
         try:
             body = json.loads(raw)
         except ValueError:
             return _error(400, "the request body is not JSON")
-        messages = body.get("messages") if isinstance(body, dict) else None
-        if not isinstance(messages, list) or not isinstance(body.get("model"), str):
-            return _error(400, "the request needs a model and messages")
+        messages = _FORMS[api].messages_of(body) if isinstance(body, dict) else None
+        if messages is None or not isinstance(body.get("model"), str):
+            needed = "messages" if api == "chat" else "input"
+            return _error(400, f"the request needs a model and {needed}")
         model = body["model"]
         headers = {name.lower(): value for name, value in request.headers.items()}
-        received = ScriptedRequest(model, messages, body, headers, self.request_counts[model])
+        received = ScriptedRequest(model, messages, body, headers, self.request_counts[model], api)
         self.request_counts[model] += 1
         self._recorded.append(received)
         for name in self._unsupported:
@@ -219,12 +251,12 @@ class ScriptedModelServer:
             return web.Response(status=reply.status, body=body, headers={**_JSON, **reply.headers})
         if request.stream and self._streaming:
             return await self._stream(http, request, reply)
-        return web.Response(body=render.completion(request, reply), headers={**_JSON, **reply.headers})
+        return web.Response(body=_FORMS[request.api].completion(request, reply), headers={**_JSON, **reply.headers})
 
     async def _stream(self, http: web.BaseRequest, request: ScriptedRequest, reply: Reply) -> web.StreamResponse:
         pause = self._chunk_delay if reply.chunk_delay is None else reply.chunk_delay
         response = await _open_stream(http, reply.headers)
-        for event in render.events(request, reply, chunk_size=reply.chunk_size or self._chunk_size):
+        for event in _FORMS[request.api].events(request, reply, chunk_size=reply.chunk_size or self._chunk_size):
             if pause:
                 await asyncio.sleep(pause)
             await response.write(event)
@@ -244,22 +276,24 @@ class ScriptedModelServer:
             case "null_content" if request.stream:
                 return await self._stream(http, request, Reply(text=None))
             case _ if request.stream:
-                return await self._stream_bytes(http, b"data: " + _odd_body(request, fault) + b"\n\n", render.DONE)
+                return await self._stream_bytes(
+                    http, b"data: " + _odd_body(request, fault) + b"\n\n", _FORMS[request.api].DONE
+                )
             case _:
                 return _json(_odd_body(request, fault))
         raise web.HTTPInternalServerError
 
     async def _break_off(self, http: web.BaseRequest, request: ScriptedRequest, fault: Fault) -> web.StreamResponse:
-        reply = Reply(text=fault.text)
+        reply, form = Reply(text=fault.text), _FORMS[request.api]
         if request.stream:
-            chunks = list(render.events(request, reply, chunk_size=self._chunk_size))[:2]
+            chunks = list(form.events(request, reply, chunk_size=self._chunk_size))[: form.OPENING]
             if fault.kind == "truncated":
                 return await self._stream_bytes(http, *chunks)
             response = await _open_stream(http, {})
             for chunk in chunks:
                 await response.write(chunk)
         else:
-            whole = render.completion(request, reply)
+            whole = form.completion(request, reply)
             response = web.StreamResponse(headers={**_JSON, "Content-Length": str(len(whole))})
             await response.prepare(http)
             await response.write(whole[: len(whole) // 2])
@@ -278,15 +312,23 @@ class ScriptedModelServer:
         return response
 
 
+def _api_of(request: web.BaseRequest) -> Literal["chat", "responses"] | None:
+    if request.method != "POST":
+        return None
+    if request.path.endswith("/chat/completions"):
+        return "chat"
+    return "responses" if request.path.endswith("/responses") else None
+
+
 def _odd_body(request: ScriptedRequest, fault: Fault) -> bytes:
     """The body, or the only event, of a reply with status 200 that is not as it should be."""
     match fault.kind:
         case "event":
             return fault.text.encode()
         case "empty_choices":
-            return json.dumps(render.empty_completion(request)).encode()
+            return json.dumps(_FORMS[request.api].empty_completion(request)).encode()
         case "null_content":
-            return render.completion(request, Reply(text=None))
+            return _FORMS[request.api].completion(request, Reply(text=None))
         case _:
             return b'{"choices": [{"message": oops'
 

@@ -117,7 +117,7 @@ def test_a_wrong_key(ask, scripted_model) -> None:
 
 def test_a_dead_endpoint_gives_up_soon(ask, monkeypatch) -> None:
     assert RetryPolicy().unreachable_patience < 10
-    monkeypatch.setattr("rlm.models.chat.RetryPolicy", partial(RetryPolicy, unreachable_patience=0.5))
+    monkeypatch.setattr("rlm.models.transport.RetryPolicy", partial(RetryPolicy, unreachable_patience=0.5))
     ran = ask("http://127.0.0.1:9/v1", "--json")
     assert (ran.code, json.loads(ran.out)["stop_reason"]) == (4, "error")
     assert len(ran.errors) == 1

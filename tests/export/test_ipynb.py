@@ -160,6 +160,6 @@ def test_a_strangers_run_does_not_say_where_prompts_go(
         monkeypatch.setenv("RLM_TRACE_DIR", str(folder.parent))
         with contextlib.closing(repl(names, folder.name)):
             # It is the user's own: its endpoint counts, and has gone.
-            monkeypatch.setattr("rlm.models.chat.RetryPolicy", partial(RetryPolicy, unreachable_patience=0.1))
+            monkeypatch.setattr("rlm.models.transport.RetryPolicy", partial(RetryPolicy, unreachable_patience=0.1))
             assert names["llm_query"]("new").kind == "endpoint"
         assert len(server.requests) == 1

@@ -14,7 +14,7 @@ import pytest
 
 from rlm import RLM, RunResult, Settings, root
 from rlm.commands import app
-from rlm.models import chat
+from rlm.models import transport
 from rlm.models.retry import RetryPolicy
 from rlm.testing import ScriptedModelServer
 
@@ -41,7 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "patience": PATIENCE,
         "unreachable_patience": PATIENCE,
     }
-    monkeypatch.setattr(chat, "RetryPolicy", partial(RetryPolicy, **scale))
+    monkeypatch.setattr(transport, "RetryPolicy", partial(RetryPolicy, **scale))
     monkeypatch.setattr(root, "REASK_AFTER", (0.01, 0.01))
 
 

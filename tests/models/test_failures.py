@@ -188,9 +188,9 @@ def test_unusable_endpoints_are_the_callers_mistake(url, headers):
 def test_urls():
     endpoint = Endpoint.parse(" https://h.test:8443/openai/v1/?api-version=3 ", api_key=" k \n", headers=None)
     assert endpoint.key == "https://h.test:8443/openai/v1"
-    assert str(endpoint.completions_url) == "https://h.test:8443/openai/v1/chat/completions?api-version=3"
+    assert str(endpoint.url("chat/completions")) == "https://h.test:8443/openai/v1/chat/completions?api-version=3"
     assert endpoint.headers == {"Authorization": "Bearer k"}
     assert Endpoint.parse("http://h.test", api_key="", headers=None).headers == {}
-    assert str(Endpoint.parse("http://h.test", api_key=None, headers=None).completions_url) == (
+    assert str(Endpoint.parse("http://h.test", api_key=None, headers=None).url("chat/completions")) == (
         "http://h.test/chat/completions"
     )

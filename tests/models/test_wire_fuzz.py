@@ -11,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlm.errors import ModelError
-from rlm.models import ChatModel, RetryPolicy
+from rlm.models import ChatModel, HttpModel, ResponsesModel, RetryPolicy
+from rlm.models.completions import ChatWire, tokens_of
 from rlm.models.endpoint import Endpoint
 from rlm.models.failures import AttemptFailed, from_status, retry_after
-from rlm.models.sdk import StreamRequest, _Reader, _whole
-from rlm.models.wire import MOST_TOKENS, Dialect, decode_completion, encode_request, tokens_of
+from rlm.models.responses import ResponsesWire
+from rlm.models.sdk import StreamRequest, whole_deltas
+from rlm.models.wire import MOST_TOKENS, Dialect, Wire
 from rlm.protocols import Delta, Tokens
 from rlm.reply import ReplyReader
 
@@ -51,7 +53,41 @@ REPLY = some(
     model=st.text(max_size=9),
     error=ERROR,
 )
-EVENT = some(choices=st.lists(some(delta=MESSAGE, finish_reason=st.just("stop")), max_size=2), usage=USAGE, error=ERROR)
+CHAT_EVENT = some(
+    choices=st.lists(some(delta=MESSAGE, finish_reason=st.just("stop")), max_size=2), usage=USAGE, error=ERROR
+)
+
+OUTPUT_USAGE = some(input_tokens=COUNT, output_tokens=COUNT, input_tokens_details=some(cached_tokens=COUNT))
+OUTPUT_PARTS = st.lists(some(type=st.sampled_from(["output_text", "refusal"]), text=st.text(), refusal=st.text()))
+ITEM = some(
+    type=st.sampled_from(["message", "function_call", "reasoning"]),
+    content=OUTPUT_PARTS,
+    call_id=st.text(max_size=3),
+    name=st.text(max_size=9),
+    arguments=st.text(max_size=20),
+    encrypted_content=st.text(max_size=9),
+)
+RESPONSE = some(
+    status=st.sampled_from(["completed", "incomplete", "failed", "queued", "cancelled"]),
+    output=st.lists(ITEM, max_size=3),
+    usage=OUTPUT_USAGE,
+    model=st.text(max_size=9),
+    error=some(code=st.sampled_from(["server_error", "invalid_prompt"]) | st.integers(0, 999), message=st.text()),
+    incomplete_details=some(reason=st.just("max_output_tokens")),
+)
+RESPONSE_EVENT = some(
+    type=st.just("error")
+    | st.sampled_from(
+        ["output_text.delta", "refusal.delta", "function_call_arguments.delta", "completed", "failed"]
+    ).map("response.{}".format)
+    | st.sampled_from(["response.output_item.added", "response.output_item.done"]),
+    delta=st.text(max_size=9),
+    output_index=st.integers(-1, 2),
+    item=ITEM,
+    response=RESPONSE,
+    error=ERROR,
+)
+REPLIES = st.one_of(st.tuples(st.just(ChatWire()), REPLY), st.tuples(st.just(ResponsesWire()), RESPONSE))
 
 
 def check(tokens: Tokens) -> None:
@@ -59,10 +95,11 @@ def check(tokens: Tokens) -> None:
     assert 0 <= tokens.output <= MOST_TOKENS
 
 
-@given(REPLY.map(lambda reply: json.dumps(reply).encode()) | st.binary(max_size=200))
-def test_a_reply_is_read_or_refused(raw: bytes) -> None:
+@given(REPLIES.map(lambda pair: (pair[0], json.dumps(pair[1]).encode())) | st.tuples(st.just(ChatWire()), st.binary()))
+def test_a_reply_is_read_or_refused(sent: tuple[Wire, bytes]) -> None:
+    wire, raw = sent
     try:
-        completion = decode_completion(raw, ENDPOINT, model="m", messages=ASK, attempts=1)
+        completion = wire.decode(raw, ENDPOINT, model="m", messages=ASK, attempts=1)
     except AttemptFailed:
         return
     assert isinstance(completion.text, str)
@@ -80,10 +117,14 @@ def test_usage_is_believed_within_reason_or_not_at_all(usage: Any) -> None:
         assert (tokens.input, tokens.output) == (usage["prompt_tokens"], usage["completion_tokens"])
 
 
-@given(st.lists(EVENT, max_size=6))
+@given(
+    st.tuples(st.just(ChatWire()), st.lists(CHAT_EVENT, max_size=6))
+    | st.tuples(st.just(ResponsesWire()), st.lists(RESPONSE_EVENT, max_size=6))
+)
 @settings(suppress_health_check=[HealthCheck.too_slow])
-def test_a_stream_of_events_is_a_reply_or_refused(events: list[Any]) -> None:
-    reader = _Reader(ENDPOINT)
+def test_a_stream_of_events_is_a_reply_or_refused(sent: tuple[Wire, list[Any]]) -> None:
+    wire, events = sent
+    reader = wire.reader(ENDPOINT)
 
     async def stream() -> AsyncIterator[Delta]:
         for event in events:
@@ -122,17 +163,18 @@ def test_any_retry_after_is_seconds_or_none(value: str) -> None:
 def test_any_request_is_json_or_refused(params: dict[str, Any], content: str) -> None:
     messages = [{"role": "user", "content": content}]
     try:
-        body = encode_request("m", messages, params, max_tokens=7, dialect=Dialect(), stream=True)
+        body = ChatWire().encode("m", messages, params, max_tokens=7, dialect=Dialect(), stream=True)
     except ModelError:
         return
     assert json.loads(body)["messages"][0]["content"] == content.encode("utf-8", "replace").decode()
 
 
-@given(REPLY)
-def test_a_reply_that_came_whole_where_a_stream_was_asked_for(reply: Any) -> None:
-    request = StreamRequest(model="m", messages=ASK, body=b"", endpoint=ENDPOINT)
+@given(REPLIES)
+def test_a_reply_that_came_whole_where_a_stream_was_asked_for(sent: tuple[Wire, Any]) -> None:
+    wire, reply = sent
+    request = StreamRequest(wire=wire, model="m", messages=ASK, body=b"", endpoint=ENDPOINT)
     try:
-        deltas = list(_whole(json.dumps(reply).encode(), request))
+        deltas = list(whole_deltas(json.dumps(reply).encode(), request))
     except AttemptFailed:
         return
     assert deltas[-1].tokens is not None
@@ -146,6 +188,9 @@ SSE = st.lists(
             b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n',
             b'data: {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\n',
             b'data: {"error": {"message": "no"}}\n\n',
+            b'data: {"type": "response.output_text.delta", "delta": "hi"}\n\n',
+            b'event: error\ndata: {"type": "error", "code": "server_error", "message": "no"}\n\n',
+            b'data: {"type": "response.completed", "response": {"status": "completed", "output": []}}\n\n',
         ]
     )
     | st.binary(max_size=20),
@@ -153,9 +198,11 @@ SSE = st.lists(
 ).map(b"".join)
 
 
-@given(st.lists(SSE, min_size=5, max_size=10))
+@given(st.sampled_from([ChatModel, ResponsesModel]), st.lists(SSE, min_size=5, max_size=10))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_bytes_as_a_stream_through_the_official_client_are_a_reply_or_a_typed_error(bodies: list[bytes]) -> None:
+def test_any_bytes_as_a_stream_through_the_official_client_are_a_reply_or_a_typed_error(
+    kind: type[HttpModel], bodies: list[bytes]
+) -> None:
     """Over HTTP, many to an event loop: what is between the socket and the events is the client's."""
 
     async def main() -> None:
@@ -172,7 +219,7 @@ def test_any_bytes_as_a_stream_through_the_official_client_are_a_reply_or_a_type
         seen: list[int] = []
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        model = ChatModel("m", base_url=f"http://127.0.0.1:{port}/v1", retry=once)
+        model = kind("m", base_url=f"http://127.0.0.1:{port}/v1", retry=once)
         for _ in bodies:
             try:
                 deltas = [delta async for delta in model.stream(ASK)]

@@ -1,4 +1,4 @@
-"""`ChatModel`: one model behind an OpenAI Chat Completions endpoint.
+"""One model behind an endpoint, whichever API it speaks: `ChatModel` and `ResponsesModel` differ in their `Wire` alone.
 
 `complete` is the hot path of sub-calls: one `aiohttp` request, one JSON encoding, plain dicts.
 `stream` is the root's path, through the official client. Both share the endpoint's limiter, one retry
@@ -12,7 +12,7 @@ import io
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import aiohttp
 
@@ -23,7 +23,7 @@ from rlm.models.limiter import DEFAULT_CEILING, Lane, limiter_for
 from rlm.models.retry import Retries, RetryPolicy
 from rlm.models.sdk import StreamRequest, read_stream
 from rlm.models.sessions import CONNECT_TIMEOUT, Sessions, fresh_connection
-from rlm.models.wire import Dialect, decode_completion, encode_request
+from rlm.models.wire import Dialect, Wire
 from rlm.protocols import Completion, Delta, Message
 
 _LARGE_BODY = 1 << 20
@@ -32,12 +32,12 @@ _LARGE_BODY = 1 << 20
 _T = TypeVar("_T")
 
 
-class ChatModel:
+class HttpModel:
     """A `rlm.protocols.Model`. Usable from several event loops; close it in each that used it.
 
     Args:
         name: the model's name, as the endpoint knows it.
-        base_url: up to and without `/chat/completions`; a query string is sent with each request.
+        base_url: up to and without `/chat/completions` or `/responses`; a query string is sent with each request.
         api_key: the bearer token; None or empty sends no Authorization header.
         headers: sent with every request; an Authorization header wins over `api_key`.
         params: go into every request body as they are; those of a call win over them.
@@ -46,9 +46,13 @@ class ChatModel:
         concurrency: the most requests at once to this endpoint, in the whole process: the latest
             model made for an endpoint decides.
         retry: when failed attempts are tried again.
+        dialect: what is known of the endpoint from the start; it learns the rest.
 
     Raises `rlm.errors.ConfigError` for a base URL or headers that cannot be used.
     """
+
+    wire_type: ClassVar[type[Wire]]
+    """The API that it speaks."""
 
     def __init__(
         self,
@@ -62,21 +66,28 @@ class ChatModel:
         request_timeout: float = 600.0,
         concurrency: int = DEFAULT_CEILING,
         retry: RetryPolicy | None = None,
+        dialect: Dialect | None = None,
     ) -> None:
         self.name = name
         self.context_window = context_window
         self._endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers)
-        self._url = self._endpoint.completions_url
+        self._wire = self.wire_type()
+        self._url = self._endpoint.url(self._wire.path)
         self._params = dict(params or {})
         self._request_timeout = request_timeout
         self._timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=CONNECT_TIMEOUT)
         self._retry = retry or RetryPolicy()
         self._limiter = limiter_for(self._endpoint.key, concurrency)
         self._sessions = Sessions(self._endpoint)
-        self._dialect = Dialect()
+        self._dialect = dialect or Dialect()
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the endpoint takes, as far as it is known by now."""
+        return self._dialect
 
     def __repr__(self) -> str:
-        return f"ChatModel({self.name!r}, base_url={self._endpoint.key!r})"
+        return f"{type(self).__name__}({self.name!r}, base_url={self._endpoint.key!r})"
 
     async def complete(
         self,
@@ -116,10 +127,12 @@ class ChatModel:
         while True:
             if dialect is not self._dialect:
                 dialect = self._dialect
-                body = encode_request(self.name, messages, merged, max_tokens=max_tokens, dialect=dialect, stream=False)
+                body = self._wire.encode(
+                    self.name, messages, merged, max_tokens=max_tokens, dialect=dialect, stream=False
+                )
             try:
                 raw = await self._post(session, body, retries)
-                return decode_completion(
+                return self._wire.decode(
                     raw, self._endpoint, model=self.name, messages=messages, attempts=retries.attempts
                 )
             except AttemptFailed as failed:
@@ -175,9 +188,12 @@ class ChatModel:
         while True:
             dialect = self._dialect
             request = StreamRequest(
+                wire=self._wire,
                 model=self.name,
                 messages=messages,
-                body=encode_request(self.name, messages, merged, max_tokens=max_tokens, dialect=dialect, stream=True),
+                body=self._wire.encode(
+                    self.name, messages, merged, max_tokens=max_tokens, dialect=dialect, stream=True
+                ),
                 endpoint=self._endpoint,
             )
             begun = False
