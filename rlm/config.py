@@ -81,9 +81,15 @@ class Settings(BaseModel):
     models: tuple[str, ...] = ()
     """Models by depth instead of the two: root, child, …; the last one holds for all that is deeper."""
     base_url: str | None = None
-    """The endpoint (OpenAI Chat Completions), e.g. http://localhost:8000/v1; OPENAI_BASE_URL when not given."""
+    """The endpoint (an OpenAI-compatible API), e.g. http://localhost:8000/v1; OPENAI_BASE_URL when not given."""
     sub_base_url: str | None = None
     """The endpoint of sub-calls, if it is another one."""
+    api: Literal["chat", "responses"] = "chat"
+    """What the endpoint speaks: OpenAI's Chat Completions, or Responses (stateless: nothing is stored there)."""
+    sub_api: Literal["chat", "responses"] | None = None
+    """What `sub_base_url` speaks; that of the root where it is the same endpoint, else chat."""
+    provider: Literal["auto", "openai", "vllm", "ollama", "openrouter", "anthropic", "unknown"] = "auto"
+    """Whose endpoint it is, for what is known of it; auto goes by its address. `rlm doctor --model` tries it."""
     api_key: SecretStr = SecretStr("")
     """The endpoint's key; OPENAI_API_KEY when not given, and it may be empty."""
     sub_api_key: SecretStr | None = None
@@ -214,6 +220,11 @@ class Settings(BaseModel):
     def same_endpoint(self) -> bool:
         """Whether sub-calls go where the root's requests go, so that key and headers may be shared."""
         return self.sub_base_url is None or self.sub_base_url == self.base_url
+
+    @property
+    def api_of_subs(self) -> Literal["chat", "responses"]:
+        """What the endpoint of sub-calls speaks."""
+        return self.sub_api or (self.api if self.same_endpoint else "chat")
 
     @property
     def sub_key(self) -> str:

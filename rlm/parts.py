@@ -11,7 +11,7 @@ from rlm.calls.options import Defaults
 from rlm.catalog import Catalog
 from rlm.config import DEFAULT_BASE_URL, Settings
 from rlm.errors import ConfigError
-from rlm.models import ChatModel
+from rlm.models import APIS, HttpModel, profile_of
 from rlm.prices import PriceTable
 from rlm.prompts import render
 from rlm.protocols import Model
@@ -41,30 +41,36 @@ def models(settings: Settings) -> Models:
     if not settings.model_at(0):
         raise ConfigError('no model: give --model, set RLM_MODEL, or write model = "…" into the configuration')
     root, *below = [settings.model_at(depth) or "" for depth in range(settings.depth + 1)]
-    base_url = settings.base_url or DEFAULT_BASE_URL
-    common: dict[str, Any] = {"request_timeout": settings.request_timeout, "concurrency": settings.concurrency}
     known = catalog(settings)
-    top = ChatModel(
-        root,
-        base_url=base_url,
-        api_key=settings.api_key.get_secret_value(),
-        headers=settings.headers,
-        context_window=settings.context_window or known.context_window(root),
-        **common,
-    )
+    top = root_model(settings, root, context_window=settings.context_window or known.context_window(root))
+    base_url = settings.sub_base_url or settings.base_url or DEFAULT_BASE_URL
+    provider = settings.provider if settings.same_endpoint else "auto"
     subs: dict[str, Model] = {
-        name: ChatModel(
+        name: APIS[settings.api_of_subs](
             name,
-            base_url=settings.sub_base_url or base_url,
+            base_url=base_url,
             api_key=settings.sub_key,
             headers=settings.headers if settings.same_endpoint else None,
             params=without_caps(settings.sub_params),
             context_window=settings.sub_context_window or known.context_window(name),
-            **common,
+            dialect=profile_of(base_url, provider).dialect,
+            **_common(settings),
         )
         for name in below
     }
     return Models([top, *(subs[name] for name in below)], {root: top, **subs})
+
+
+def root_model(settings: Settings, name: str, **options: Any) -> HttpModel:
+    """A model at the root's endpoint."""
+    base_url = settings.base_url or DEFAULT_BASE_URL
+    usual = {**_common(settings), "dialect": profile_of(base_url, settings.provider).dialect}
+    key = settings.api_key.get_secret_value()
+    return APIS[settings.api](name, base_url=base_url, api_key=key, headers=settings.headers, **{**usual, **options})
+
+
+def _common(settings: Settings) -> dict[str, Any]:
+    return {"request_timeout": settings.request_timeout, "concurrency": settings.concurrency}
 
 
 def catalog(settings: Settings) -> Catalog:
@@ -108,7 +114,8 @@ def call_defaults(settings: Settings, models: Models, depth: int, *, tools: bool
 def reply_salt(settings: Settings) -> str:
     """A digest of what determines replies across runs, beside the requests themselves: where they go, and how."""
     base_url = settings.base_url or DEFAULT_BASE_URL
-    what = [base_url, settings.sub_base_url or base_url, settings.sub_params, settings.root_params]
+    what: list[Any] = [base_url, settings.sub_base_url or base_url, settings.sub_params, settings.root_params]
+    what += [api for api in (settings.api, settings.api_of_subs) if api != "chat"]
     return hashlib.blake2b(json.dumps(what, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
 
 

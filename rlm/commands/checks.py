@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rlm.errors import ConfigError, ModelError, RLMError, SandboxError, SandboxUnavailable
 
@@ -38,12 +38,12 @@ def python() -> Check:
     return Check("python", "ok", version)
 
 
-def configuration() -> tuple[Check, Settings | None]:
+def configuration(flags: Mapping[str, Any]) -> tuple[Check, Settings | None]:
     """The layers of settings, and what they come to."""
     from rlm.layers import load_settings
 
     try:
-        return Check("configuration", "ok", "readable"), load_settings()
+        return Check("configuration", "ok", "readable"), load_settings(flags)
     except ConfigError as error:
         return Check("configuration", "fail", str(error), "mend or remove that key", ConfigError.exit_code), None
 

@@ -80,6 +80,13 @@ class HttpModel:
         self._limiter = limiter_for(self._endpoint.key, concurrency)
         self._sessions = Sessions(self._endpoint)
         self._dialect = dialect or Dialect()
+        self.refusal = ""
+        """What the endpoint said against the latest request that taught something."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it is asked."""
+        return self._endpoint
 
     @property
     def dialect(self) -> Dialect:
@@ -251,6 +258,7 @@ class HttpModel:
         adapted = used.adapted(failed.refusal)
         if adapted == used:
             return False
+        self.refusal = self._endpoint.clean(failed.refusal)
         if self._dialect is used:
             self._dialect = adapted
         return True

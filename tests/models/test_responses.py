@@ -31,7 +31,7 @@ async def model_of():
         await model.aclose()
 
 
-async def whole(model, messages=ASK, **options) -> Completion:
+async def whole(model: HttpModel, messages=ASK, **options) -> Completion:
     """A streamed reply put together."""
     text, calls, last = "", dict[int, dict[str, str]](), Delta()
     attempts = 0
@@ -49,7 +49,7 @@ async def whole(model, messages=ASK, **options) -> Completion:
     return Completion(text, last.tokens, model.name, last.finish_reason, attempts, tool_calls)
 
 
-async def complete(model, messages=ASK, **options) -> Completion:
+async def complete(model: HttpModel, messages=ASK, **options) -> Completion:
     return await model.complete(messages, **options)
 
 
