@@ -47,8 +47,9 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 types: $(VENV)/.dev ## Check types, strictly
 	@$(BIN)/mypy
 
-docs: $(VENV)/.installed ## Write docs/cli.md anew from the commands' help
+docs: $(VENV)/.installed ## Write docs/cli.md anew from the commands' help, and the table of docs/providers.md from its data
 	@$(BIN)/python -m rlm.commands.reference > docs/cli.md
+	@$(BIN)/python -m rlm.commands.providers docs/providers.md
 
 lock: ## Resolve the locked dependencies after a change of pyproject.toml; ARGS=--upgrade: all anew (needs uv)
 	@$(LOCK) --extra dev --output-file requirements.lock

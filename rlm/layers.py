@@ -43,6 +43,14 @@ class _Layer(NamedTuple):
     spelling: str = "{}"
     """How a key is written in this layer, for messages."""
 
+    def spelled(self, key: str) -> str:
+        """The key as it is written here."""
+        return self.spelling.format(key.upper() if "_{" in self.spelling else key)
+
+    def names(self, key: str) -> str:
+        """Where the value of a key is to be found."""
+        return self.spelled(key) if "_{" in self.spelling else self.origin
+
 
 def user_file() -> Path:
     """The user's own configuration file; it need not exist."""
@@ -64,18 +72,71 @@ def load_settings(
     come right after the flags (see `of_record`). Raises `ConfigError` with one line that names the source and
     the key.
     """
+    return _merge(_layers(flags, project, user, environ, recorded))
+
+
+class Told(NamedTuple):
+    """One setting, and where its value comes from."""
+
+    name: str
+    value: Any
+    """As it holds; the default where what was given cannot be used."""
+    source: str
+    """`option`, the name of a variable, a file, or `default`."""
+    problem: str = ""
+    """Why what was given cannot be used."""
+
+
+def explain_settings(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    project: Path | None = None,
+    user: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> list[Told]:
+    """Every setting with its source, in the order of `Settings`; wrong values are told, not raised.
+
+    Raises `ConfigError` as `load_settings` does for what is no setting, or cannot be read at all.
+    """
+    merged, source = _gather(_layers(flags, project, user, environ))
+    problems: dict[str, str] = {}
+    while True:
+        try:
+            settings = Settings(**{name: value for name, value in merged.items() if name not in problems})
+            break
+        except ValidationError as error:
+            wrong = {str(each["loc"][0]): _told(each) for each in error.errors(include_url=False, include_input=False)}
+            if not wrong.keys() & merged.keys() - problems.keys():  # nothing that was given: no value to leave out
+                raise ConfigError(_one_line(error, source)) from None
+            problems |= wrong
+    return [
+        Told(
+            name,
+            getattr(settings, name),
+            source[name].names(name) if name in source else "default",
+            problems.get(name, ""),
+        )
+        for name in Settings.model_fields
+    ]
+
+
+def _layers(
+    flags: Mapping[str, Any] | None,
+    project: Path | None,
+    user: Path | None,
+    environ: Mapping[str, str] | None,
+    recorded: Mapping[str, Any] | None = None,
+) -> list[_Layer]:
     environ = os.environ if environ is None else environ
     given = {key: value for key, value in (flags or {}).items() if value is not None}
-    return _merge(
-        [
-            _Layer("option", given),
-            _Layer("trace", recorded or {}),
-            _Layer("environment", _from_environ(environ), "RLM_{}"),
-            _project_layer((project or _here()) / PROJECT_FILE),
-            _file_layer(user or user_file()),
-            _Layer("environment", _from_openai(environ), "OPENAI_{}"),
-        ]
-    )
+    return [
+        _Layer("option", given),
+        _Layer("trace", recorded or {}),
+        _Layer("environment", _from_environ(environ), "RLM_{}"),
+        _project_layer((project or _here()) / PROJECT_FILE),
+        _file_layer(user or user_file()),
+        _Layer("environment", _from_openai(environ), "OPENAI_{}"),
+    ]
 
 
 def of_record(told: Mapping[str, Any], *, trusted: bool) -> dict[str, Any]:
@@ -108,6 +169,15 @@ def check_settings(**options: Any) -> Settings:
 
 
 def _merge(layers: list[_Layer]) -> Settings:
+    merged, source = _gather(layers)
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error, source)) from None
+
+
+def _gather(layers: list[_Layer]) -> tuple[dict[str, Any], dict[str, _Layer]]:
+    """The values that hold, and the layer of each."""
     merged: dict[str, Any] = {}
     source: dict[str, _Layer] = {}
     for layer in layers:
@@ -119,20 +189,22 @@ def _merge(layers: list[_Layer]) -> Settings:
                 raise ConfigError(f"{layer.origin}: give either models, or model and sub_model")
             if key not in merged and not rivals:
                 merged[key], source[key] = value, layer
-    try:
-        return Settings(**merged)
-    except ValidationError as error:
-        raise ConfigError(_one_line(error, source)) from None
+    return merged, source
 
 
 def _one_line(error: ValidationError, source: Mapping[str, _Layer]) -> str:
-    """The first problem, with its source. The value is left out: it may be a key."""
+    """The first problem, with its source."""
     problem = error.errors(include_url=False, include_input=False)[0]
-    key, *rest = (str(part) for part in problem["loc"])
+    key = str(problem["loc"][0])
     layer = source.get(key)
-    name = layer.spelling.format(key.upper() if "_{" in layer.spelling else key) if layer else key
     where = f"{layer.origin}: " if layer else ""
-    return f"{where}{'.'.join([name, *rest])}: {problem['msg']}"
+    return f"{where}{layer.spelled(key) if layer else key}{_told(problem)}"
+
+
+def _told(problem: Any) -> str:
+    """What is wrong, and in which part of the value. The value is left out: it may be a key."""
+    inner = "".join(f".{part}" for part in problem["loc"][1:])
+    return f"{inner}: {problem['msg']}"
 
 
 def _did_you_mean(key: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jinja2 import FileSystemLoader, StrictUndefined
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateSyntaxError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rlm.assets import asset_dir
@@ -38,13 +39,59 @@ def render(name: str, **values: Any) -> str:
 
 def render_root(prompt: str | None, **values: Any) -> str:
     """The root prompt: the shipped one, a shipped one by name, or a file. Raises `ConfigError`."""
+    place, source = _root_source(prompt)
     try:
-        return _environment().from_string(_root_source(prompt)).render(**values).strip()
-    except ConfigError:
-        raise
+        return _template(source, place).render(**values).strip()
     except Exception as error:
         # A user's template can fail in any way that its expressions can.
-        raise ConfigError(f"prompt {prompt or 'root'!r}: {str(error) or type(error).__name__}") from None
+        line = _line(error, place)
+        where = f"{place}, line {line}" if line else place
+        raise ConfigError(f"prompt {where}: {_reason(error)}") from None
+
+
+def _template(source: str, place: str) -> Template:
+    """A template whose lines are told by their place in tracebacks."""
+    environment = _environment()
+    code = environment.compile(source, filename=place)
+    return environment.template_class.from_code(environment, code, environment.make_globals(None))
+
+
+def _line(error: Exception, place: str) -> int | None:
+    """The line of the template at which it failed."""
+    if isinstance(error, TemplateSyntaxError):
+        return error.lineno
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == place]
+    return lines[-1] if lines else None
+
+
+def _reason(error: Exception) -> str:
+    told = (error.message if isinstance(error, TemplateSyntaxError) else str(error)) or type(error).__name__
+    return f"{told}; docs/prompts.md lists the variables" if isinstance(error, UndefinedError) else told
+
+
+class Shipped(NamedTuple):
+    """A text that comes with rlm."""
+
+    name: str
+    """Of its file, without `.md`; `tips/NAME` for advice on one kind of task."""
+    about: str
+    """One line: to whom it is said, and when."""
+    text: str
+    """The template."""
+
+
+def shipped() -> list[Shipped]:
+    """All of them by name, the tips last."""
+    folder = asset_dir("prompts")
+    prompts = [Shipped(path.stem, *_described(_read(path))) for path in sorted(folder.glob("*.md"))]
+    tips = sorted((folder / "tips").glob("*.md"))
+    return prompts + [Shipped(f"tips/{each.stem}", f"tips for `rlm eval {each.stem}`", _read(each)) for each in tips]
+
+
+def _described(source: str) -> tuple[str, str]:
+    """What a template says of itself in the comment of its first line, and the rest of it."""
+    first, _, rest = source.partition("\n")
+    return first.removeprefix("{#").removesuffix("#}").strip(), rest
 
 
 def tips_text(tips: str | None) -> str:
@@ -54,14 +101,15 @@ def tips_text(tips: str | None) -> str:
     return _read(Path(tips).expanduser()).strip()
 
 
-def _root_source(prompt: str | None) -> str:
+def _root_source(prompt: str | None) -> tuple[str, str]:
+    """Its place and its text."""
     name = prompt or "root"
-    shipped = asset_dir("prompts") / f"{name}.md"
-    if name.isidentifier() and shipped.is_file():
-        return _read(shipped)
+    own = asset_dir("prompts") / f"{name}.md"
+    if name.isidentifier() and own.is_file():
+        return name, _read(own)
     if not _is_file(name):
         raise ConfigError(f"prompt: {name!r} is neither a shipped prompt nor a file")
-    return _read(Path(name).expanduser())
+    return name, _read(Path(name).expanduser())
 
 
 def _is_file(name: str) -> bool:

@@ -6,7 +6,23 @@ from collections.abc import Sequence
 
 import typer
 
-from rlm.commands import ask, demo, doctor, eval, export, image, mcp, replay, resume, runs, serve, version, view
+from rlm.commands import (
+    ask,
+    config,
+    demo,
+    doctor,
+    eval,
+    export,
+    image,
+    mcp,
+    prompts,
+    replay,
+    resume,
+    runs,
+    serve,
+    version,
+    view,
+)
 from rlm.commands.console import debug_traceback, say_error
 from rlm.errors import RLMError
 
@@ -22,12 +38,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ask")(ask.ask)
+app.add_typer(config.app, name="config")
 app.command("demo")(demo.demo)
 app.command("eval")(eval.evaluate)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(image.app, name="image")
 app.command("mcp")(mcp.mcp)
+app.add_typer(prompts.app, name="prompts")
 app.command("replay")(replay.replay)
 app.command("resume")(resume.resume)
 app.add_typer(runs.app, name="runs")

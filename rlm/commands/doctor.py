@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rlm.commands import checks, options, walls
+from rlm.commands import checks, complete, options, walls
 from rlm.commands.console import print_json, print_line
 from rlm.errors import ConfigError
 
@@ -34,6 +34,7 @@ def doctor(
         typer.Option(
             "--sandbox",
             metavar="docker|bwrap|process",
+            autocompletion=complete.one_of("docker|bwrap|process"),
             help="The sandbox to try; the one that auto takes if not given.",
         ),
     ] = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlm.commands import options
+from rlm.commands import complete, options
 from rlm.commands.console import print_line, say
 from rlm.errors import ConfigError
 
@@ -37,6 +37,7 @@ def evaluate(
             help="Environments: needle, oolong, oolong_pairs, verbatim, math_python, deepdive, codeqa, or one of your "
             "own as file.py:NAME.",
             show_default=False,
+            autocompletion=complete.environments,
         ),
     ],
     arms: Annotated[
@@ -44,6 +45,7 @@ def evaluate(
         typer.Option(
             "--arms",
             metavar="ARM,…",
+            autocompletion=complete.arms,
             help="Ways to try each task: llm (one plain call), rlm, rlm+tips, rlm@0 to rlm@3 (by depth), auto. "
             "[default: llm,rlm,rlm+tips]",
             rich_help_panel=_WHAT,

@@ -29,6 +29,7 @@ def export(
             help="A run's id, the beginning or the end of one, or its folder; the latest run by default. Several for "
             "--messages only.",
             show_default=False,
+            autocompletion=options.complete_run,
         ),
     ] = None,
     html: Annotated[

@@ -15,16 +15,27 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
+from rlm.commands import complete
 from rlm.commands.help import option_help
 from rlm.errors import ConfigError
 
 
-def _option(field: str, panel: str, *names: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=option_help(field), rich_help_panel=panel, metavar=metavar, show_default=False)
+def _option(
+    field: str, panel: str, *names: str, metavar: str | None = None, completer: complete.Completer | None = None
+) -> Any:
+    return typer.Option(
+        *names,
+        help=option_help(field),
+        rich_help_panel=panel,
+        metavar=metavar,
+        show_default=False,
+        autocompletion=completer or complete.one_of(metavar),
+    )
 
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")
 _MODELS, _TREE, _LIMITS = "Models", "Recursion and tools", "Limits"
+_PROVIDERS = "auto|openai|vllm|ollama|openrouter|anthropic|unknown"
 _SANDBOX, _PROMPTS, _OUTPUT = "Sandbox", "Prompts", "Output"
 
 Sandbox = Annotated[str | None, _option("sandbox", _SANDBOX, metavar="auto|docker|bwrap|process")]
@@ -39,7 +50,7 @@ SETTINGS: Mapping[str, Any] = {
     "sub_base_url": Annotated[str | None, _option("sub_base_url", _MODELS, metavar="URL")],
     "api": Annotated[str | None, _option("api", _MODELS, metavar="chat|responses")],
     "sub_api": Annotated[str | None, _option("sub_api", _MODELS, metavar="chat|responses")],
-    "provider": Annotated[str | None, _option("provider", _MODELS, metavar="NAME")],
+    "provider": Annotated[str | None, _option("provider", _MODELS, metavar=_PROVIDERS)],
     "root_params": Annotated[list[str] | None, _option("root_params", _MODELS, "--param", metavar="KEY=VALUE")],
     "sub_params": Annotated[list[str] | None, _option("sub_params", _MODELS, "--sub-param", metavar="KEY=VALUE")],
     "native_tools": Annotated[bool, _option("native_tools", _MODELS, "--native-tools")],
@@ -75,7 +86,7 @@ SETTINGS: Mapping[str, Any] = {
     "allow_install": Annotated[
         list[str] | None, _option("allow_install", _SANDBOX, "--allow-install", metavar="NAME,…")
     ],
-    "prompt": Annotated[str | None, _option("prompt", _PROMPTS, metavar="NAME|FILE")],
+    "prompt": Annotated[str | None, _option("prompt", _PROMPTS, metavar="NAME|FILE", completer=complete.root_prompts)],
     "tips": Annotated[str | None, _option("tips", _PROMPTS, metavar="TEXT|FILE")],
     "cite": Annotated[bool, _option("cite", _PROMPTS, "--cite")],
     "trace_dir": TraceDir,

@@ -22,7 +22,11 @@ def view(
     compare: Annotated[
         str | None,
         typer.Option(
-            "--compare", metavar="OTHER", help="Show RUN and this one side by side, turn by turn.", show_default=False
+            "--compare",
+            metavar="OTHER",
+            help="Show RUN and this one side by side, turn by turn.",
+            show_default=False,
+            autocompletion=options.complete_run,
         ),
     ] = None,
     port: Annotated[

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from rlm import Settings, parts
+from rlm.commands.providers import page
 from rlm.models import ChatModel, Dialect, ResponsesModel, profile_of, profiles
 from rlm.testing import Fault
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_setting_names_each_profile():
@@ -82,3 +86,8 @@ async def test_a_schema_that_would_be_ignored_is_not_sent(scripted_model):
 )
 def test_which_api_is_spoken_where(given, kinds):
     assert [type(model) for model in parts.models(Settings(model="m", **given)).by_depth] == kinds
+
+
+def test_the_page_is_current():
+    text = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
+    assert text == page(text), "run `make docs`"
