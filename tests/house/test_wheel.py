@@ -105,7 +105,7 @@ print(json.dumps([rlm.__file__, str(asset_dir("sandbox")), str(asset_dir("prompt
     assert package == str(unpacked / "rlm" / "__init__.py")
     assert sandbox == str(unpacked / "rlm" / "_sandbox")
     assert prompts == str(unpacked / "rlm" / "_prompts")
-    assert text == (ROOT / "prompts" / "repeated.md").read_text(encoding="utf-8").strip()
+    assert text == (ROOT / "prompts" / "repeated.md").read_text(encoding="utf-8").partition("\n")[2].strip()
     assert locked
 
 
