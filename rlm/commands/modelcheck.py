@@ -72,8 +72,8 @@ def _reached(model: HttpModel, listing: Listing) -> Check:
     if listing.problem:
         fix = "is the server running, and the URL right? It usually ends in /v1"
         return Check("endpoint", "fail", f"{where}: {listing.problem}", fix, ModelError.exit_code)
-    if listing.status in (401, 403):
-        return Check("endpoint", "fail", f"{where} refuses the key ({listing.status})", _KEY, ModelError.exit_code)
+    if listing.status in (401, 403):  # some list models to keys of another kind only: the call decides
+        return Check("endpoint", "note", f"{where} refuses the key ({listing.status})", _KEY)
     if listing.status != 200:
         return Check("endpoint", "note", f"{where} answers {listing.status}: it does not list models")
     return Check("endpoint", "ok", f"{where} answers, {len(listing.entries)} models")

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
 from rlm.models.probe import red_square
 from rlm.testing import Fault, Reply, ScriptedRequest
@@ -162,8 +164,8 @@ def test_a_cap_by_another_name(doctor, scripted_model):
 def test_a_wrong_key(doctor, scripted_model):
     server = scripted_model({"m": able}, api_key="sk-right-key")
     code, checks = doctor(server, OPENAI_API_KEY="sk-wrong-key")
-    assert (code, checks["endpoint"]["status"]) == (4, "fail")
-    assert "OPENAI_API_KEY" in checks["endpoint"]["fix"]
+    assert (code, [*checks], checks["plain call"]["status"]) == (4, ["endpoint", "provider", "plain call"], "fail")
+    assert "OPENAI_API_KEY" in checks["plain call"]["fix"]
     assert "sk-wrong" not in json.dumps(checks)
     assert server.request_count == 0
     assert doctor(server, OPENAI_API_KEY="sk-right-key")[0] == 0
@@ -174,6 +176,26 @@ def test_a_key_that_may_list_but_not_ask(doctor, scripted_model):
     assert (code, checks["plain call"]["status"]) == (4, "fail")
     assert "OPENAI_API_KEY" in checks["plain call"]["fix"]
     assert "tools" not in checks
+
+
+async def test_a_key_that_may_ask_but_not_list(doctor, scripted_model):
+    """A list of models that wants another kind of key, in front of an endpoint that takes this one."""
+    server = scripted_model({"m": able})
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.method == "GET":
+            return web.Response(status=401)
+        async with (
+            ClientSession() as session,
+            session.post(f"{server.base_url}/chat/completions", data=await request.read()) as reply,
+        ):
+            return web.Response(body=await reply.read(), content_type=reply.content_type)
+
+    front = TestServer(web.Application())
+    front.app.router.add_route("*", "/{path:.*}", handle)
+    async with front:
+        code, checks = await asyncio.to_thread(doctor, str(front.make_url("/v1")))
+    assert (code, checks["endpoint"]["status"], checks["plain call"]["status"]) == (0, "note", "ok")
 
 
 def test_an_endpoint_that_is_not_there(doctor):
