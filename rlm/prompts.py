@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import FileSystemLoader, StrictUndefined
+from jinja2 import FileSystemLoader, StrictUndefined, Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rlm.assets import asset_dir
@@ -27,6 +27,11 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
+@lru_cache(maxsize=8)
+def _compiled(source: str) -> Template:
+    return _environment().from_string(source)
+
+
 def _number(value: float) -> str:
     return f"{int(value):,}" if value == int(value) else f"{value:,.1f}"
 
@@ -39,7 +44,7 @@ def render(name: str, **values: Any) -> str:
 def render_root(prompt: str | None, **values: Any) -> str:
     """The root prompt: the shipped one, a shipped one by name, or a file. Raises `ConfigError`."""
     try:
-        return _environment().from_string(_root_source(prompt)).render(**values).strip()
+        return _compiled(_root_source(prompt)).render(**values).strip()
     except ConfigError:
         raise
     except Exception as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from rlm.commands import ask, demo, doctor, eval, export, image, mcp, replay, resume, runs, serve, version, view
+from rlm.commands import ask, batch, demo, doctor, eval, export, image, mcp, replay, resume, runs, serve, version, view
 from rlm.commands.console import debug_traceback, say_error
 from rlm.errors import RLMError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ask")(ask.ask)
+app.command("batch")(batch.batch)
 app.command("demo")(demo.demo)
 app.command("eval")(eval.evaluate)
 app.command("export")(export.export)
