@@ -4,9 +4,10 @@
                                    [--rlms VENV/bin/python] [--minrlm VENV/bin/python]
 
 `cold`: sandboxes start when their run begins. `steady`: those of the first runs are started before the clock, which is
-how a batch goes on once it has begun; the time that this took is `fill`. The clock stops when the last result is in its
-file and the last sandbox is gone. `right` counts the answers that are what they must be. Memory is the peak of the
-process, and how far the machine's available memory fell, which has sandboxes and engine in it.
+how a batch goes on once it has begun; the time that this took is `fill`. `answers` is when the last run had its answer,
+`wall` when the last result is in its file and the last sandbox is gone. `right` counts the answers that are what they
+must be. Memory is the peak of the process, and how far the machine's available memory fell, which has sandboxes and
+engine in it.
 
 The packages `rlms` and `minrlm` are each run by the Python of a virtual environment of their own, in which they are
 installed (`rlms` has the same import name as we have), in as many threads as there are runs at a time. Neither has a
@@ -124,7 +125,7 @@ class Filled:
         self._missing = count
         self._begun = time.perf_counter()
         self.ready = asyncio.Event()
-        self.fill = 0.0
+        self.fill = self.answered = 0.0
 
     async def play(self, task: Any, run_id: str, gate: Any) -> Any:
         came = False
@@ -137,6 +138,7 @@ class Filled:
             await self.ready.wait()
             async with gate():
                 yield
+            self.answered = time.perf_counter() - self._begun - self.fill
 
         try:
             return await self._executor.play(task, run_id, together)
@@ -166,15 +168,16 @@ async def ours(base_url: str, options: Any, folder: Path) -> dict[str, Any]:
     batch = Batch(settings, tasks, folder)
     ahead = min(options.ahead, options.n - workers)
     filled = Filled(LocalExecutor(batch.settings, ahead=ahead), workers + ahead if options.steady else 1)
-    good, last = 0, 0.0
+    good = 0
     began = time.perf_counter()
     async with aclosing(batch.play(filled, workers=workers)) as coming:
         async for done in coming:
             good += done.result.answer == right(int(done.task.id[1:]))
-            last = time.perf_counter()
-    fill = filled.fill if options.steady else 0.0
+    wall = time.perf_counter() - began
     batch.close()
-    return {"wall": time.perf_counter() - began - fill, "fill": fill, "right": good, "last": last}
+    if not options.steady:
+        return {"wall": wall, "answers": filled.answered + filled.fill, "fill": 0.0, "right": good}
+    return {"wall": wall - filled.fill, "answers": filled.answered, "fill": filled.fill, "right": good}
 
 
 # --- the others, in their own environments
@@ -203,7 +206,8 @@ def peer(base_url: str, options: Any) -> dict[str, Any]:
         for number, going in enumerate([pool.submit(play, base_url, number) for number in range(options.n)]):
             error = going.exception()
             good += error is None and going.result() == right(number)
-    return {"wall": time.perf_counter() - began, "fill": 0.0, "right": good}
+    wall = time.perf_counter() - began
+    return {"wall": wall, "answers": wall, "fill": 0.0, "right": good}
 
 
 # --- one measurement in a process of its own, and all of them
@@ -243,7 +247,19 @@ def compare(options: Any) -> None:
     server.start()
     base_url = pipe.recv()
     print(f"{options.workers} at a time, {DELAY * 1000:g} ms per request, medians of {options.rounds}\n")
-    head = ("runs", "what", "wall s", "min", "fill s", "runs/s", "right", "process MB", "machine MB")
+    head = (
+        "runs",
+        "what",
+        "answers s",
+        "min",
+        "wall s",
+        "min",
+        "fill s",
+        "runs/s",
+        "right",
+        "process MB",
+        "machine MB",
+    )
     print(f"{head[0]:>5} {head[1]:16}" + "".join(f"{name:>11}" for name in head[2:]))
     for n in options.runs:
         sides = [(f"{name} {kind}", sys.executable, name) for name in options.sandbox for kind in ("cold", "steady")]
@@ -253,8 +269,9 @@ def compare(options: Any) -> None:
             for name, python, only in sides:
                 found[name].append(measured(base_url, options, python, only, n, steady=name.endswith("steady")))
         for name, rounds in found.items():
-            wall = statistics.median(each["wall"] for each in rounds)
-            figures = [f"{wall:.2f}", f"{min(each['wall'] for each in rounds):.2f}"]
+            times = {what: [each[what] for each in rounds] for what in ("answers", "wall")}
+            wall = statistics.median(times["wall"])
+            figures = [f"{of(each):.2f}" for each in times.values() for of in (statistics.median, min)]
             figures.append(f"{statistics.median(each['fill'] for each in rounds):.1f}" if "steady" in name else "")
             figures += [f"{n / wall:.1f}", f"{min(each['right'] for each in rounds)}/{n}"]
             figures += [str(max(each[what] for each in rounds)) for what in ("process", "machine")]
