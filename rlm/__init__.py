@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlm.agent import RLM
+    from rlm.batches import BatchTask, read_tasks, run_batch
     from rlm.config import Price, Settings
     from rlm.context import Value
     from rlm.errors import (
@@ -42,6 +43,7 @@ __all__ = [
     "RLM",
     "AuthError",
     "BadReply",
+    "BatchTask",
     "Citation",
     "ConfigError",
     "EndpointError",
@@ -67,10 +69,13 @@ __all__ = [
     "Usage",
     "UserError",
     "Value",
+    "read_tasks",
+    "run_batch",
 ]
 
 _HOMES = {
     "RLM": "agent",
+    "BatchTask": "batches",
     "Price": "config",
     "Settings": "config",
     "Value": "context",
@@ -82,6 +87,8 @@ _HOMES = {
     "Function": "tools",
     "McpServer": "tools",
     "Tool": "tools",
+    "read_tasks": "batches",
+    "run_batch": "batches",
 }
 
 

@@ -6,17 +6,19 @@ atomic, and a parallel batch can overrun a limit by no more than the error of it
 
 A rollout, the root's or a child's, sets aside from the start what its last turn will take: only that
 turn, which names the rollout as `last`, may use it.
+
+Several runs may share a `Purse`; then each is bound by it as by a limit of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from rlm.prices import PriceTable
 from rlm.protocols import Tokens
+from rlm.purse import Purse
 from rlm.result import RunUsage, Usage
 
 Kind = Literal["root", "sub"]
@@ -91,7 +93,7 @@ class Reservation:
     def settle(self, tokens: Tokens, *, attempts: int = 1) -> None:
         """The request succeeded and took this."""
         self._close()
-        self._ledger._record(self.kind, self.model, tokens, attempts)
+        self._ledger._spend(self.kind, self.model, tokens, attempts)
 
     def fail(self, *, attempts: int = 1) -> None:
         """The request failed, or was cut off without a usage figure: it counts as calls only."""
@@ -114,9 +116,11 @@ class Reservation:
 class Ledger:
     """Limits and consumption of one run tree, in tokens, money and calls."""
 
-    def __init__(self, limits: Limits, prices: PriceTable | None = None) -> None:
+    def __init__(self, limits: Limits, prices: PriceTable | None = None, *, purse: Purse | None = None) -> None:
         self.limits = limits
         self._prices = prices or PriceTable()
+        self._purse = Purse(float("inf")) if purse is None else purse
+        self._capped = purse is not None or limits.max_cost is not None
         self._accounts: dict[Kind, _Account] = {"root": _Account(), "sub": _Account()}
         self._cost: float | None = 0.0
         self._sub_calls = 0
@@ -125,7 +129,6 @@ class Ledger:
         self._reserved_tokens = 0
         self._reserved_cost = 0.0
         self._aside: dict[object, tuple[int, float]] = {}
-        self._waiting: list[asyncio.Future[None]] = []
         self.deadline = float("inf")
         """When the time of the run is over, as of `time.monotonic`."""
 
@@ -135,7 +138,10 @@ class Ledger:
             self.deadline = time.monotonic() + max(0.0, self.limits.timeout - used)
 
     def recall(self, kind: Kind, model: str, tokens: Tokens, *, attempts: int, call: bool, child: bool) -> None:
-        """Count what was spent before this process took the run up again; `call`: as one of its sub-calls."""
+        """Count what was spent before this process took the run up again; `call`: as one of its sub-calls.
+
+        The purse, if there is one, knows of it.
+        """
         self._sub_calls += call
         self.children += child
         self._record(kind, model, tokens, attempts)
@@ -143,12 +149,14 @@ class Ledger:
     def set_aside(self, owner: object, model: str, input_tokens: int, output_tokens: int) -> None:
         """Keep this much for the last turn of the rollout `owner`, instead of what was kept before."""
         cost = self._prices.cost(model, Tokens(input_tokens, output_tokens)) or 0.0
+        self._purse.set_aside(cost - self._aside.get(owner, (0, 0.0))[1])
         self._aside[owner] = (input_tokens + output_tokens, cost)
 
     def drop_aside(self, owner: object) -> None:
         """The rollout is over."""
-        if self._aside.pop(owner, None):
-            self._wake()
+        if kept := self._aside.pop(owner, None):
+            self._purse.set_aside(-kept[1])
+            self._purse.wake()
 
     def reserve(
         self,
@@ -175,6 +183,7 @@ class Ledger:
         self._sub_calls += counted
         self._reserved_tokens += tokens
         self._reserved_cost += cost or 0.0
+        self._purse.hold(cost or 0.0)
         return Reservation(self, kind, model, tokens, cost or 0.0, counted=counted)
 
     def reserve_child(self) -> Reservation | Shortage:
@@ -187,9 +196,7 @@ class Ledger:
 
     async def given_back(self) -> None:
         """Wait until an open reservation ends, or a rollout needs its last turn's share no more."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        await waiter
+        await self._purse.changed()
 
     def room(
         self, model: str, input_tokens: int, *, last: object = None, unused: bool = False
@@ -199,10 +206,9 @@ class Ledger:
         `unused`: as if all open reservations came back unused.
         """
         rooms: list[tuple[int, LimitName]] = []
-        tokens, money = self._free_tokens(last), self._free_cost(last)
+        tokens, money = self._free_tokens(last), self._free_cost(last, unused=unused)
         if unused:
             tokens = None if tokens is None else tokens + self._reserved_tokens
-            money = None if money is None else money + self._reserved_cost
         if tokens is not None:
             rooms.append((max(0, tokens - input_tokens), "max_tokens"))
         if money is not None:
@@ -215,7 +221,7 @@ class Ledger:
 
     def remaining(self) -> Remaining:
         """What ordinary requests may still use, open reservations counted as used."""
-        tokens, cost, calls = self._free_tokens(None), self._free_cost(None), self.limits.max_sub_calls
+        tokens, cost, calls = self._free_tokens(None), self._own_cost(None), self.limits.max_sub_calls
         return Remaining(
             None if tokens is None else max(0, tokens),
             None if cost is None else max(0.0, cost),
@@ -245,22 +251,25 @@ class Ledger:
         aside = sum(tokens for owner, (tokens, _) in self._aside.items() if owner is not last)
         return self.limits.max_tokens - used - self._reserved_tokens - aside
 
-    def _free_cost(self, last: object) -> float | None:
+    def _free_cost(self, last: object, *, unused: bool = False) -> float | None:
+        """By the run's own limit and by what it shares with others, whichever is less."""
+        if not self._capped:
+            return None
+        shared = self._purse.left(unused=unused) + self._aside.get(last, (0, 0.0))[1]
+        own = self._own_cost(last, unused=unused)
+        return shared if own is None else min(own, shared)
+
+    def _own_cost(self, last: object, *, unused: bool = False) -> float | None:
         if self.limits.max_cost is None:
             return None
         aside = sum(cost for owner, (_, cost) in self._aside.items() if owner is not last)
-        return self.limits.max_cost - (self._cost or 0.0) - self._reserved_cost - aside
+        return self.limits.max_cost - (self._cost or 0.0) - (0.0 if unused else self._reserved_cost) - aside
 
     def _give_back(self, place: Reservation) -> None:
         self._reserved_tokens -= place.tokens
         self._reserved_cost -= place.cost
-        self._wake()
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._purse.give_back(place.cost)
+        self._purse.wake()
 
     def _token_shortage(self, tokens: int, last: object) -> Shortage | None:
         free = self._free_tokens(last)
@@ -278,7 +287,12 @@ class Ledger:
         if cost <= free:
             return None
         message = f"it may cost {cost:.4f}, and the run has {max(0.0, free):.4f} left"
-        return Shortage("max_cost", message, cost <= free + self._reserved_cost)
+        unused = self._free_cost(last, unused=True)
+        return Shortage("max_cost", message, unused is not None and cost <= unused)
+
+    def _spend(self, kind: Kind, model: str, tokens: Tokens, attempts: int) -> None:
+        self._record(kind, model, tokens, attempts)
+        self._purse.spend(self._prices.cost(model, tokens) or 0.0)
 
     def _record(self, kind: Kind, model: str, tokens: Tokens, attempts: int) -> None:
         account = self._accounts[kind]

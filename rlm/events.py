@@ -127,12 +127,30 @@ class EventLog:
         self._sinks = list(sinks)
         self._seq = seq
         self._known = known
+        self._held: list[tuple[str, dict[str, Any]]] | None = None
 
     def record_to(self, sink: Sink) -> None:
         """Have `sink` get each event before all others: what is shown is on record, or it was told that it is not."""
         self._sinks.insert(0, sink)
 
+    def hold(self) -> None:
+        """Keep the events back, for a run that is not to begin yet."""
+        self._held = []
+
+    def release(self) -> None:
+        """Hand on what was kept back, as if it happened now, and hold back nothing more."""
+        held, self._held = self._held or [], None
+        for type_, fields in held:
+            self.emit(type_, **fields)
+
+    @property
+    def holding(self) -> bool:
+        return self._held is not None
+
     def emit(self, type_: str, /, **fields: Any) -> None:
+        if self._held is not None:
+            self._held.append((type_, fields))
+            return
         if self._known is not None and (fields.get("past") or identity({"type": type_, **fields}) in self._known):
             return
         self._seq += 1

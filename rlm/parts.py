@@ -15,6 +15,7 @@ from rlm.models import APIS, HttpModel, profile_of
 from rlm.prices import PriceTable
 from rlm.prompts import render
 from rlm.protocols import Model
+from rlm.purse import Purse
 from rlm.root import output_caps, without_caps
 
 
@@ -34,6 +35,14 @@ class Models(NamedTuple):
     def all(self) -> list[Model]:
         """Each of them once."""
         return list({id(model): model for model in (*self.by_depth, *self.by_name.values())}.values())
+
+
+class Shared(NamedTuple):
+    """What runs have in common: money, and models, whose connections outlive a run."""
+
+    purse: Purse | None = None
+    models: Models | None = None
+    """Of the same settings; each run has its own if None."""
 
 
 def models(settings: Settings) -> Models:
@@ -84,12 +93,14 @@ def prices(settings: Settings) -> PriceTable:
     return PriceTable(settings.prices, catalog(settings))
 
 
-def ledger(settings: Settings) -> Ledger:
-    """The run's ledger. Raises `ConfigError` for a limit on cost without the prices."""
+def ledger(settings: Settings, purse: Purse | None = None) -> Ledger:
+    """The run's ledger, `purse` being what it shares with other runs. Raises `ConfigError` for a limit on cost without
+    the prices."""
     table = prices(settings)
-    if settings.max_cost is not None:
+    if settings.max_cost is not None or purse is not None:
         table.require(settings.model_names)
-    return Ledger(Limits(settings.max_tokens, settings.max_cost, settings.max_sub_calls, settings.timeout), table)
+    limits = Limits(settings.max_tokens, settings.max_cost, settings.max_sub_calls, settings.timeout)
+    return Ledger(limits, table, purse=purse)
 
 
 def sub_max_tokens(settings: Settings) -> int:

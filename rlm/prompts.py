@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ def render_root(prompt: str | None, **values: Any) -> str:
         raise ConfigError(f"prompt {where}: {_reason(error)}") from None
 
 
+@lru_cache(maxsize=8)
 def _template(source: str, place: str) -> Template:
     """A template whose lines are told by their place in tracebacks."""
     environment = _environment()

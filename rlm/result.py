@@ -137,6 +137,21 @@ class RunResult:
         return _EXIT_CODES.get(self.stop_reason, _LIMIT_REACHED)
 
     @classmethod
+    def without_run(cls, error: BaseException | None, *, run_id: str = "", seconds: float = 0.0) -> RunResult:
+        """Of a run that came to nothing: `error` says why, None that it was interrupted."""
+        return cls(
+            answer="",
+            ready=False,
+            stop_reason="error" if error else "interrupted",
+            turns=0,
+            usage=RunUsage(),
+            cost=None,
+            seconds=seconds,
+            run_id=run_id,
+            error=Failure.of(error) if error else None,
+        )
+
+    @classmethod
     def from_dict(cls, result: Mapping[str, Any]) -> RunResult:
         """What `to_dict` made."""
         usage = {kind: Usage(**result["usage"][kind]) for kind in ("root", "sub")}

@@ -9,7 +9,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from rlm.config import Settings
 from rlm.context import Item, PreparedInput, prepare
 from rlm.errors import ConfigError, PromptTooLong, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
+from rlm.gates import Gate, GateClosed
 from rlm.installs import Confirm
 from rlm.keeping import kept
 from rlm.kernels.sandbox import SandboxSession
 from rlm.kernels.scratch import scratch_dir
 from rlm.loop import Outcome, Rollout
 from rlm.metrics import Metrics
+from rlm.parts import Shared
 from rlm.plain import PlainChat
 from rlm.prompts import render
 from rlm.protocols import Emit
@@ -51,6 +53,7 @@ class Run:
 
     `inputs` are paths, globs, `-`, or `rlm.context.Value`. `sinks` get every event. `confirm` is asked, in a
     thread, about packages that the model wants and `allow_install` does not name; without it they are refused.
+    `shared` is what it has in common with other runs and does not close; `run_id` its name, by default a fresh one.
     Raises `ConfigError` for settings that cannot make a run.
     """
 
@@ -63,6 +66,8 @@ class Run:
         sinks: Iterable[Sink] = (),
         confirm: Confirm | None = None,
         record: Record | None = None,
+        shared: Shared | None = None,
+        run_id: str | None = None,
     ) -> None:
         if not question.strip():
             raise ConfigError("the question is empty")
@@ -70,7 +75,7 @@ class Run:
         self._past = record.past if record else None
         self._offline = record is not None and record.offline
         taken_up = None if self._offline else record
-        self.id = taken_up.run_id if taken_up else new_run_id()
+        self.id = taken_up.run_id if taken_up else run_id or new_run_id()
         self._settings = settings
         self._question = question
         self._inputs = inputs
@@ -79,8 +84,10 @@ class Run:
         seq, known = (taken_up.past.last_seq, taken_up.past.known) if taken_up else (0, None)
         self._events = EventLog(self.id, self._metrics, *sinks, seq=seq, known=known)
         self._emit: Emit = self._events.emit
-        self._models = parts.models(settings)
-        self._ledger = parts.ledger(settings)
+        given = shared.models if shared else None
+        self._models = given or parts.models(settings)
+        self._own_models = () if given else self._models.all()
+        self._ledger = parts.ledger(settings, shared.purse if shared else None)
         if record is not None:
             self._take_up(record)
         self._trace: TraceWriter | None = None
@@ -88,14 +95,23 @@ class Run:
         self._rollout: Rollout | PlainChat | None = None
         self._task: asyncio.Task[Any] | None = None
         self._interrupted = False
+        self._gate: Gate = nullcontext
         self._begun = time.monotonic() - (taken_up.past.seconds if taken_up else 0.0)
         check_packages(settings)
         check_tools(settings.tools, settings.mcp, settings.functions, REPL_NAMES)
         self._system(Toolbox())(0, settings.max_turns)  # a template that cannot be rendered is found now
 
-    async def play(self) -> RunResult:
-        """Run to the end. Failures of the run are in the result; raises `UserError` before anything is spent."""
+    async def play(self, gate: Gate | None = None) -> RunResult:
+        """Run to the end. Failures of the run are in the result; raises `UserError` before anything is spent.
+
+        With a `gate` all is made ready first, the sandbox with the input in it too; then the gate is waited for, and
+        left when the run has its answer, before it cleans up. Until it opens nothing is told or spent and no clock
+        runs; a run that is cancelled before, or whose gate is closed, leaves nothing.
+        """
         self._task = asyncio.current_task()
+        if gate is not None:
+            self._gate = gate
+            self._events.hold()
         async with self._folder() as folder:
             return await self._completed(folder)
 
@@ -107,6 +123,8 @@ class Run:
             outcome = await self._answer(folder)
             return self._completion(outcome, await self._cited(outcome.answer))
         except asyncio.CancelledError:
+            if self._events.holding and not self._interrupted:
+                raise
             result = self._completion(self._so_far("interrupted"))
             if not self._interrupted:
                 raise
@@ -114,7 +132,7 @@ class Run:
             return result
         except RunError as error:
             return self._completion(self._so_far("error", error))
-        except UserError:
+        except (UserError, GateClosed):
             raise
         except BaseException as error:
             self._completion(self._so_far("error", error))
@@ -180,7 +198,7 @@ class Run:
             if self._trace is not None and self._record is None:
                 redact = redactor(secrets_of(self._settings), inner=True)
                 await stack.enter_async_context(kept(prepared, folder, redact=redact, emit=self._emit))
-            for model in self._models.all():
+            for model in self._own_models:
                 stack.push_async_callback(model.aclose)
             toolbox = await stack.enter_async_context(self._open_toolbox())
             self._tell_of(toolbox)
@@ -211,12 +229,26 @@ class Run:
                 emit=self._emit,
                 past=self._past,
             )
-            self._ledger.start_clock(used=self._past.seconds if self._past else 0.0)
             wanted: dict[str, Any] = {}
             if settings.cite:
                 wanted = {"note": render("cite", plain=False), "complaint": partial(uncited, prepared.items)}
-            self._rollout = await stack.enter_async_context(tree.root(self._question, prepared.preview, **wanted))
-            return await self._rollout.run()
+            desk = await stack.enter_async_context(tree.kernel())
+            if self._events.holding:
+                await asyncio.shield(desk.started)
+            async with self._within_gate():
+                self._rollout = tree.root(desk, self._question, prepared.preview, **wanted)
+                return await self._rollout.run()
+
+    @asynccontextmanager
+    async def _within_gate(self) -> AsyncIterator[None]:
+        """The time of the run, from its beginning to its answer."""
+        async with self._gate():
+            used = self._past.seconds if self._past else 0.0
+            if self._events.holding:
+                self._begun = time.monotonic() - used
+                self._events.release()
+            self._ledger.start_clock(used=used)
+            yield
 
     async def _plain_prompt(self, prepared: PreparedInput) -> str | None:
         """The prompt of a plain call, if that is what the run is to be. Raises `PromptTooLong`."""
@@ -231,9 +263,9 @@ class Run:
         chat = PlainChat(
             prompt, model=model, ledger=self._ledger, settings=self._settings, toolbox=toolbox, emit=self._emit
         )
-        self._ledger.start_clock()
-        self._rollout = chat
-        return await chat.run()
+        async with self._within_gate():
+            self._rollout = chat
+            return await chat.run()
 
     @asynccontextmanager
     async def _open_toolbox(self) -> AsyncIterator[Toolbox]:
@@ -292,8 +324,8 @@ class Run:
         self._events.record_to(self._trace)
         try:
             yield folder
-        except UserError:
-            if self._record is None:
+        except BaseException as error:
+            if self._record is None and (isinstance(error, UserError) or self._events.holding):
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
         finally:
@@ -337,6 +369,7 @@ class Run:
 
     def _completion(self, outcome: Outcome, cited: Cited | None = None) -> RunResult:
         """The result, told as the last event."""
+        self._events.release()
         result = RunResult(
             answer=cited.answer if cited else outcome.answer,
             ready=outcome.ready,

@@ -62,6 +62,17 @@ class Node:
     """Numbers for them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where a rollout works: its kernel, and who serves the sub-calls of that."""
+
+    node: Node
+    caller: Caller
+    kernel: KernelSession
+    started: asyncio.Task[None]
+    """The kernel's start."""
+
+
 class Tree:
     """Makes rollouts. Belongs to one run and one event loop.
 
@@ -95,15 +106,21 @@ class Tree:
         self._past = past
 
     @asynccontextmanager
-    async def root(
+    async def kernel(self) -> AsyncIterator[Desk]:
+        """The root's kernel, starting; it is ended at the end, with all that it started."""
+        async with self._desk(self._new_node(ROOT, 0), {}) as desk:
+            yield desk
+
+    def root(
         self,
+        desk: Desk,
         question: str,
         preview: str,
         *,
         note: str = "",
         complaint: Callable[[str], Awaitable[str]] | None = None,
-    ) -> AsyncIterator[Rollout]:
-        """The root's rollout, its kernel starting; everything of it is ended at the end."""
+    ) -> Rollout:
+        """The root's rollout, whose time has begun."""
         settings = self._settings
         task = Task(
             system=self._system(0, settings.max_turns),
@@ -114,10 +131,7 @@ class Tree:
             note=note,
             complaint=complaint,
         )
-        role = Role(params=settings.root_params)
-        node = self._new_node(ROOT, 0)
-        async with self._grown(node, task, self._models.by_depth[0], role, {}) as rollout:
-            yield rollout
+        return self._rollout(desk, task, self._models.by_depth[0], Role(params=settings.root_params))
 
     async def _child(self, parent: Node, call: Call, request: ChildRequest) -> Reply:
         """Have a child of `parent` answer. Raises `CallFailed`."""
@@ -151,7 +165,8 @@ class Tree:
             max_turns=options.max_turns,
         )
         try:
-            async with self._grown(node, task, self._scheduler.models[options.model], role, kernel) as rollout:
+            async with self._desk(node, kernel) as desk:
+                rollout = self._rollout(desk, task, self._scheduler.models[options.model], role)
                 try:
                     outcome = await rollout.run()
                 except asyncio.CancelledError:
@@ -188,9 +203,7 @@ class Tree:
         self._emit(type_, rollout=node.id, **fields)
 
     @asynccontextmanager
-    async def _grown(
-        self, node: Node, task: Task, model: Model, role: Role, kernel_options: Mapping[str, Any]
-    ) -> AsyncIterator[Rollout]:
+    async def _desk(self, node: Node, kernel_options: Mapping[str, Any]) -> AsyncIterator[Desk]:
         settings = self._settings
         deeper = node.depth + 1 < settings.depth
         spawn = partial(self._child, node) if deeper else None
@@ -208,22 +221,26 @@ class Tree:
         )
         started = asyncio.create_task(kernel.start())
         try:
-            node.rollout = Rollout(
-                task,
-                model=model,
-                role=role,
-                kernel=kernel,
-                started=started,
-                ledger=self._ledger,
-                settings=settings,
-                emit=node.emit,
-                begin_cell=caller.begin_cell,
-                past=self._past.rollout(node.id) if self._past else None,
-            )
-            yield node.rollout
+            yield Desk(node, caller, kernel, started)
         finally:
             await _end(started)
             await kernel.aclose()
+
+    def _rollout(self, desk: Desk, task: Task, model: Model, role: Role) -> Rollout:
+        node = desk.node
+        node.rollout = Rollout(
+            task,
+            model=model,
+            role=role,
+            kernel=desk.kernel,
+            started=desk.started,
+            ledger=self._ledger,
+            settings=self._settings,
+            emit=node.emit,
+            begin_cell=desk.caller.begin_cell,
+            past=self._past.rollout(node.id) if self._past else None,
+        )
+        return node.rollout
 
     def _handlers_of(self, node: Node) -> dict[str, Handler]:
         """What this node's kernel may ask for. Without functions there is no such request at all."""

@@ -8,6 +8,7 @@ import typer
 
 from rlm.commands import (
     ask,
+    batch,
     config,
     demo,
     doctor,
@@ -38,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ask")(ask.ask)
+app.command("batch")(batch.batch)
 app.add_typer(config.app, name="config")
 app.command("demo")(demo.demo)
 app.command("eval")(eval.evaluate)

@@ -24,7 +24,7 @@ def lines(runs: Sequence[Summary], ids: Sequence[str]) -> Iterator[str]:
     """A header and a line per run, cut to the terminal's width; `ids` are those of all runs."""
     short = short_names(ids)
     rows = [_HEAD, *(_row(run, short[run.run_id]) for run in runs)]
-    yield from table(rows, right=_TO_THE_RIGHT, width=_width())
+    yield from table(rows, right=_TO_THE_RIGHT, width=table_width())
 
 
 def short_names(ids: Sequence[str]) -> dict[str, str]:
@@ -69,5 +69,6 @@ def _row(run: Summary, name: str) -> tuple[str, ...]:
     )
 
 
-def _width() -> int:
+def table_width() -> int:
+    """Columns of the terminal, or what suits a file."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH

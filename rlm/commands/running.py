@@ -22,7 +22,7 @@ from rlm.display.stream_json import StreamJson
 from rlm.errors import RLMError, UserError
 from rlm.events import Event, Sink
 from rlm.record import Record
-from rlm.result import Failure, RunResult, RunUsage
+from rlm.result import RunResult
 from rlm.run import Run
 from rlm.trace.secrets import secrets_of
 
@@ -109,21 +109,12 @@ class _Session:
 
     def broke_down(self, error: BaseException) -> int:
         """The exit code of a run that raised. Unless it had still told its result, this makes one."""
-        interrupted = isinstance(error, asyncio.CancelledError)
-        failure = None if interrupted else Failure.of(error)
-        if not self.result:
-            self.result = RunResult(
-                answer="",
-                ready=False,
-                stop_reason="interrupted" if interrupted else "error",
-                turns=0,
-                usage=RunUsage(),
-                cost=None,
-                seconds=time.monotonic() - self._started,
-                run_id=self._run.id if self._run else "",
-                error=failure,
-            ).to_dict()
-        return failure.exit_code if failure else INTERRUPTED
+        failure = None if isinstance(error, asyncio.CancelledError) else error
+        broken = RunResult.without_run(
+            failure, run_id=self._run.id if self._run else "", seconds=time.monotonic() - self._started
+        )
+        self.result = self.result or broken.to_dict()
+        return broken.exit_code
 
     def _keep_result(self, event: Event) -> None:
         if event["type"] == "run.completed":

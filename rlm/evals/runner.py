@@ -8,21 +8,27 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from rlm.agent import RLM
+from rlm.batches.pool import in_pool
 from rlm.config import Settings
 from rlm.errors import ConfigError, InputError
-from rlm.evals.allowance import Allowance
 from rlm.evals.arms import Arm, context_chars, inputs_of, settings_of
 from rlm.evals.rows import Key, Row, RowFile, digest, short, spent, total_cost
 from rlm.evals.scripted import ForEnvironment
 from rlm.evals.task import Environment, Score, Task
+from rlm.gates import Gate, GateClosed
+from rlm.parts import Shared
+from rlm.purse import Purse
 from rlm.result import RunResult
+from rlm.run import Run
+
+CUT = "the evaluation's cost cap ended this run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,36 +112,24 @@ class _Evaluation:
         jobs = [job for job in jobs_of(plan) if job.key not in done]
         self._total = len(jobs)
         self._open = Counter((job.environment.name, job.number) for job in jobs)
-        each = plan.settings.max_cost
-        self._allowance = Allowance(plan.max_cost, spent=total_cost(before), workers=plan.workers, each=each)
-        waiting = iter(jobs)
-        workers = [asyncio.create_task(self._work(waiting)) for _ in range(min(plan.workers, len(jobs)))]
+        self._purse = None if plan.max_cost is None else Purse(plan.max_cost, spent=total_cost(before))
+        coming = in_pool(jobs, self._try, workers=plan.workers, purse=self._purse, was_cut=self._was_cut)
         try:
-            await asyncio.gather(*workers)
+            async with aclosing(coming):
+                async for row in coming:
+                    if row is not None:
+                        self._file.append(row)
+                        self._done += 1
+                        self._progress(Progress(self._done, self._total, row))
         finally:
-            for task in [*workers, *self._tasks.values()]:
+            for task in self._tasks.values():
                 task.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
         return rows_of(plan, self._file.read())
 
-    async def _work(self, jobs: Iterator[Job]) -> None:
-        for job in jobs:
-            share = self._allowance.take()
-            if self._allowance.used_up or share == 0:
-                return
-            self._allowance.hold(share)
-            row = None
-            try:
-                row = await self._try(job, share)
-            finally:
-                self._allowance.settle(share, row.cost if row else None)
-            if row is None:
-                continue
-            self._file.append(row)
-            self._done += 1
-            self._progress(Progress(self._done, self._total, row))
+    def _was_cut(self, row: Row | None) -> bool:
+        return row is not None and row.error == CUT and bool(row.cost)
 
-    async def _try(self, job: Job, share: float | None) -> Row | None:
+    async def _try(self, job: Job, gate: Gate) -> Row | None:
         """The row of one run; None if it was interrupted."""
         environment, plan = job.environment, self._plan
         env, options, arm, model, sub_model, seed, index = job.key
@@ -146,15 +140,16 @@ class _Evaluation:
             about: dict[str, Any] = {"task_id": task.id, "gold": short(task.gold), "info": dict(task.info)}
             row = replace(row, **about, context_chars=await asyncio.to_thread(context_chars, task))
             settings = settings_of(job.arm, plan.for_environment(environment, plan.settings), environment, task)
-            settings = settings.model_copy(update={"max_cost": share, "trace_dir": plan.out / "traces"})
-            result = await RLM(settings=settings).arun(task.question, inputs=inputs_of(job.arm, task))
+            settings = settings.model_copy(update={"trace_dir": plan.out / "traces"})
+            run = Run(settings, task.question, inputs_of(job.arm, task), shared=Shared(self._purse))
+            result = await run.play(gate)
             if result.stop_reason == "interrupted":
                 return None
             row = replace(row, **spent(result), trace=self._trace(result))
-            if result.stop_reason == "max_cost" and self._allowance.cut(share):
-                return replace(row, error="the evaluation's cost cap ended this run")
+            if result.stop_reason == "max_cost" and self._purse and self._purse.cut(result.cost, settings.max_cost):
+                return replace(row, error=CUT)
             return await self._scored(row, environment, task, result)
-        except ConfigError:
+        except (ConfigError, GateClosed):
             raise
         except Exception as error:
             # An environment may be anybody's code, and one task that fails must not end the others.

@@ -69,6 +69,11 @@ class Limiter:
         return self._in_flight
 
     @property
+    def waiting(self) -> int:
+        """Requests that wait for a slot."""
+        return sum(not waiter.abandoned for lane in self._lanes for waiter in lane)
+
+    @property
     def ceiling(self) -> int:
         return self._ceiling
 

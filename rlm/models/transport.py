@@ -19,7 +19,7 @@ import aiohttp
 from rlm.errors import ModelTimeout
 from rlm.models.endpoint import Endpoint
 from rlm.models.failures import AttemptFailed, from_status, from_transport
-from rlm.models.limiter import DEFAULT_CEILING, Lane, limiter_for
+from rlm.models.limiter import DEFAULT_CEILING, Lane, Limiter, limiter_for
 from rlm.models.retry import Retries, RetryPolicy
 from rlm.models.sdk import StreamRequest, read_stream
 from rlm.models.sessions import CONNECT_TIMEOUT, Sessions, fresh_connection
@@ -95,6 +95,11 @@ class HttpModel:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, base_url={self._endpoint.key!r})"
+
+    @property
+    def limiter(self) -> Limiter:
+        """What bounds the requests to its endpoint, in this process."""
+        return self._limiter
 
     async def complete(
         self,

@@ -12,7 +12,6 @@ import pytest
 from examples.eval_environment import ENVIRONMENT
 from rlm.config import Settings
 from rlm.errors import ConfigError, InputError
-from rlm.evals.allowance import Allowance
 from rlm.evals.arms import Arm, context_chars, inputs_of, parse_arm, parse_arms, settings_of
 from rlm.evals.document import Section, Table, to_html, to_markdown
 from rlm.evals.registry import chosen_options, environment
@@ -112,22 +111,6 @@ def test_what_are_no_rows_is_an_error(tmp_path: Path) -> None:
 def test_options_tell_rows_apart() -> None:
     assert digest({"lines": 1}) != digest({"lines": 2})
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-
-
-def test_runs_in_parallel_cannot_overrun_the_cap() -> None:
-    allowance, shares = Allowance(1.0, spent=0.2, workers=4, each=0.25), []
-    for _ in range(4):
-        shares.append(allowance.take())
-        allowance.hold(shares[-1])
-    assert [round(share or 0, 6) for share in shares] == [0.2] * 4
-    for share in shares:
-        allowance.settle(share, share)
-    assert allowance.take() == pytest.approx(0)
-
-
-def test_without_a_cap_each_run_has_its_own() -> None:
-    allowance = Allowance(None, spent=9.0, workers=2, each=0.5)
-    assert (allowance.take(), allowance.used_up, allowance.cut(0.5)) == (0.5, False, False)
 
 
 # --- tables

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     {"commands"},
     {"evals", "mcpserver"},
+    {"batches"},
     {"export"},
     {"demo", "view", "serve"},
     {"agent", "replay", "notebook", "service"},
@@ -35,7 +36,7 @@ LAYERS = (
     {"bridge", "budget", "testing", "tools"},
     {"layers", "pastreader", "prices", "prompts", "result", "web"},
     {"errors", "catalog", "past", "resulthtml"},
-    {"events", "config", "protocols", "assets", "escapes", "estimate", "threads"},
+    {"events", "config", "protocols", "assets", "escapes", "estimate", "gates", "purse", "threads"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -62,6 +63,7 @@ BOUNDARIES = {
     "rich": {"display", "commands"},
     "opentelemetry": {"otel", "commands"},
     "IPython": {"display"},
+    "ray": {"batches"},
     "matplotlib": {"evals"},
     "sympy": {"evals"},
     "verifiers": {"evals"},
@@ -74,7 +76,7 @@ MAX_LINES = 400
 
 # What models are told is long; what code needs as a string is short. Text for people may be longer.
 MAX_WORDS = 30
-FOR_PEOPLE = {"commands", "demo", "evals", "export", "testing", "errors"}
+FOR_PEOPLE = {"batches", "commands", "demo", "evals", "export", "testing", "errors"}
 # These speak with the models: here a sentence that is not the message of an error is a prompt.
 TURN = {"run", "tree", "loop", "root", "conversation", "observation", "repetition", "reply", "prompts", "calls"}
 TURN |= {"compaction", "tools"}
