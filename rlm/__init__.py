@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlm.agent import RLM
     from rlm.config import Price, Settings
-    from rlm.context import Value
+    from rlm.context import Value, register_loader
     from rlm.errors import (
         AuthError,
         BadReply,
@@ -67,6 +67,7 @@ __all__ = [
     "Usage",
     "UserError",
     "Value",
+    "register_loader",
 ]
 
 _HOMES = {
@@ -74,6 +75,7 @@ _HOMES = {
     "Price": "config",
     "Settings": "config",
     "Value": "context",
+    "register_loader": "context",
     "Citation": "result",
     "Failure": "result",
     "RunResult": "result",
