@@ -167,8 +167,8 @@ class Resolver:
             return source
         try:
             with beneath.file(*os.path.split(source.path)) as fd:
-                suffix = ""
-                if source.origin != "path" and "." not in source.base:
+                suffix = suffix_of(source.base)
+                if source.origin != "path" and not suffix:
                     suffix = suffix_of(source.base, os.pread(fd, SNIFF, 0))
                 if not archives.is_archive(source.base, suffix):
                     return source
