@@ -124,6 +124,7 @@ class Deriver:
         documents = [
             Document(file.shown, file.suffix, file.open, file.charset or self._charset(file)) for file in files
         ]
+        self.parser.preload = True
         results = convert(documents, parser=self.parser, seconds=self._choice.convert_timeout)
         problems: dict[str, list[str]] = {}
         for file, result in zip(files, results, strict=True):

@@ -117,4 +117,9 @@ def _guess(sample: bytes) -> str:
         return "cp1252"  # too little to tell languages apart
     best = from_bytes(sample).best()
     known = _known(best.encoding) if best is not None else None
+    if known is not None and known.startswith("gb"):
+        # The same bytes are kana in both, which no Chinese text has.
+        text = sample.decode(known, "replace")
+        kana = sum("\u3041" <= char <= "\u30ff" for char in text)
+        return "euc_jp" if kana > 0.1 * len(text) else known
     return known if known not in (None, "utf-8") else "cp1252"

@@ -32,12 +32,13 @@ class ParseFailed(Exception):
 class Parser:
     """Parses files in processes of their own, several at the same time, from any thread. Started when first needed."""
 
-    def __init__(self, *, memory: int = MEMORY, worker: Path = cage.WORKER, preload: bool = True) -> None:
+    def __init__(self, *, memory: int = MEMORY, worker: Path = cage.WORKER, preload: bool = False) -> None:
         self.walled: bool | None = None
         """Whether it runs behind bubblewrap; None as long as it does not run."""
         self._memory = memory
         self._worker = worker
-        self._preload = preload
+        self.preload = preload
+        """Whether it is for documents: their libraries are imported once then, before the first."""
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._process: subprocess.Popen[bytes] | None = None
@@ -91,7 +92,7 @@ class Parser:
     def _started(self) -> socket.socket:
         if self._requests is not None:
             return self._requests
-        for walled, command in cage.commands(self._worker, preload=self._preload):
+        for walled, command in cage.commands(self._worker, preload=self.preload):
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             process = subprocess.Popen(
                 command,

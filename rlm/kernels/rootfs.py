@@ -34,8 +34,8 @@ _UNWANTED = shutil.ignore_patterns(
 )
 _NOT_INSTALLED = (
     *("bin", "share", "etc", "pandas/tests", "pyarrow/tests", "pyarrow/include"),
-    # What speaks with servers, a third of the package: there is no network.
-    *("pyarrow/*_flight*", "pyarrow/*_s3*", "pyarrow/*_gcsfs*", "pyarrow/*_azurefs*", "pyarrow/*_substrait*"),
+    # What speaks with servers, a third of pyarrow: there is no network.
+    *("pyarrow/*_flight*", "pyarrow/*_s3*", "pyarrow/*_gcsfs*", "pyarrow/*_azurefs*"),
 )
 """Of the wheels, what no cell can use."""
 _FILES = {

@@ -212,7 +212,7 @@ worker.main(json.loads(sys.argv[1]), {{**worker.JOBS, **jobs}})
 @pytest.fixture(params=["walled", "plain"])
 def parser(request, tmp_path, monkeypatch):
     if request.param == "plain":
-        monkeypatch.setattr(cage.shutil, "which", lambda name: None)
+        monkeypatch.setattr("rlm.documents.cage.shutil.which", lambda name: None)
     worker = tmp_path / "worker" / "worker.py"
     worker.parent.mkdir()
     worker.write_text(textwrap.dedent(WORKER))
