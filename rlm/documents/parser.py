@@ -43,6 +43,7 @@ class Parser:
         self._numbers = itertools.count()
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
+        self._over = threading.Event()
 
     def run(self, job: str, fd: int, sink: Callable[[bytes], None], *, seconds: float, **options: Any) -> None:
         """Have the open file parsed; `sink` gets the text's bytes as they come. Raises `ParseFailed`."""
@@ -67,6 +68,7 @@ class Parser:
 
     def close(self) -> None:
         """End the process, and all that it is parsing."""
+        self._over.set()
         with self._lock:
             if self._requests is not None:
                 self._requests.close()
@@ -90,8 +92,23 @@ class Parser:
                 self._requests.send(json.dumps({"kill": number}).encode())
 
     def _started(self) -> socket.socket:
-        if self._requests is not None:
-            return self._requests
+        if self._requests is None:
+            tried = threading.Event()
+            threading.Thread(target=self._host, args=(tried,), name="rlm-parser", daemon=True).start()
+            tried.wait()
+        if self._requests is None:
+            raise OSError("no way to start it works here")
+        return self._requests
+
+    def _host(self, tried: threading.Event) -> None:
+        """Start the process in a thread that lives as long: bubblewrap's own dies with the thread that started it."""
+        try:
+            self._start()
+        finally:
+            tried.set()
+        self._over.wait()
+
+    def _start(self) -> None:
         for walled, command in cage.commands(self._worker, preload=self.preload):
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             process = subprocess.Popen(
@@ -108,11 +125,10 @@ class Parser:
             with contextlib.suppress(OSError):
                 if ours.recv(1024):
                     self._process, self._requests, self.walled = process, ours, walled
-                    return ours
+                    return
             ours.close()
             process.kill()
             process.wait()
-        raise OSError("no way to start it works here")
 
 
 def _take(pipe: int, sink: Callable[[bytes], None], deadline: float) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 NOBODY = 65534
 READY = b'{"ready": true}'
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 Job = Callable[[int, dict[str, Any]], str]
 
@@ -32,9 +32,11 @@ def main(options: dict[str, Any], jobs: dict[str, Job]) -> None:
     sys.path[:] = options["path"]
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # a fork that a document has taken over cannot get into the others
     if not options["walled"] and libc.unshare(_CLONE_NEWNET):
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # where that is refused too, it has the user's network
     with socket.socket(fileno=os.dup(0)) as requests:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # no fork has a way to the requests
         # What has been imported here costs the forks nothing; a library that is missing is told by them.
         with contextlib.suppress(ImportError):
             if options["preload"]:

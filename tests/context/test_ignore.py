@@ -149,6 +149,7 @@ def test_nothing_left_is_an_error(desk):
         desk.build("d", include=("*.txt",))
 
 
+@pytest.mark.slow
 def test_a_large_tree_is_listed_quickly(tmp_path):
     for number in range(200):
         folder = tmp_path / "d" / f"m{number}"

@@ -17,7 +17,7 @@ def nothing_stays_registered(monkeypatch):
 
 
 def fields(path: Path) -> dict[str, str]:
-    return dict(line.split(": ") for line in path.read_text().splitlines())
+    return dict(line.split(": ") for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def fail(path: Path) -> str:
@@ -41,7 +41,7 @@ def test_what_a_loader_returns_is_context(desk, made, expected):
     assert built.context == expected
     name = "other.txt" if isinstance(made, Value) else "a.las"
     assert built.prepared.manifest[0]["name"] == name
-    assert built.originals[name].read_text() == "raw"
+    assert built.originals[name].read_text(encoding="utf-8") == "raw"
     assert f"It is made by a loader; `originals[{name!r}]`" in built.prepared.preview
 
 
@@ -49,7 +49,7 @@ def test_bytes_are_a_file(desk):
     desk.write("a.las", "raw")
     built = desk.build("a.las", loaders={".las": lambda path: b"\0\1"})
     assert built.context.read_bytes() == b"\0\1"
-    assert built.originals["a.las"].read_text() == "raw"
+    assert built.originals["a.las"].read_text(encoding="utf-8") == "raw"
 
 
 def test_registered_for_all_runs_and_the_setting_goes_before(desk):
@@ -67,7 +67,7 @@ def test_in_a_directory_each_file_is_read_by_it_and_a_failure_is_a_notice(desk):
     desk.write("d/c.txt", "plain")
     built = desk.build("d", loaders={".las": fields})
     assert dict(built.context) == {"a.las": '{"k":"v"}', "b.las": "broken", "c.txt": "plain"}
-    assert built.context.path("a.las").read_text() == "k: v"
+    assert built.context.path("a.las").read_text(encoding="utf-8") == "k: v"
     assert built.prepared.notices[0].startswith("the loader of d/b.las failed: ValueError: ")
 
 
@@ -80,7 +80,7 @@ def test_a_loader_that_fails_is_one_line(desk, loader):
 
 
 def test_loaders_by_name_come_from_files_and_modules(desk):
-    desk.write("mine.py", "def load(path):\n    return path.read_text().upper()\n")
+    desk.write("mine.py", "def load(path):\n    return path.read_text(encoding="utf-8").upper()\n")
     desk.write("a.las", "raw")
     assert desk.build("a.las", loaders={".las": "mine.py:load"}).context == "RAW"
     with pytest.raises(ConfigError, match="nothing_there"):
@@ -101,4 +101,4 @@ def test_a_resumed_run_does_not_ask_the_loader_again(desk):
     prepared = desk.build("a.las", loaders={".las": lambda path: "once"}).prepared
     keep.save(prepared, desk.folder.parent / "run1/input.json")
     kept = keep.load(desk.folder.parent / "run1/input.json")
-    assert Path(kept.items[0].parts[0].text).read_text() == "once"
+    assert Path(kept.items[0].parts[0].text).read_text(encoding="utf-8") == "once"

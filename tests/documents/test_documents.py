@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rlm.context import Value, keep
+from rlm.context.paste import pasted
 from rlm.documents import cage
 from rlm.documents.parser import ParseFailed, Parser
 from rlm.errors import InputError
@@ -157,6 +158,13 @@ def test_a_prepared_input_is_kept_with_its_texts_and_refuses_a_changed_original(
         keep.check_unchanged(kept, hashes)
 
 
+def test_a_plain_call_gets_the_text_and_not_the_file(desk):
+    desk.write("a.pdf", samples.pdf() + b"%" * 5000)
+    prepared = desk.build("a.pdf").prepared
+    ((name, text),) = pasted(prepared.items, 100) or [("", "")]
+    assert (name, text.strip()) == ("a.pdf", samples.PHRASE)
+
+
 # --- the process that parses -----------------------------------------------------------------------
 
 WORKER = f"""
@@ -187,6 +195,13 @@ def crash(fd, request):
     os.kill(os.getpid(), 11)
 
 
+def link(name):
+    try:
+        return os.readlink("/proc/self/fd/" + name)
+    except OSError:
+        return ""
+
+
 def tell(fd, request):
     can = {{}}
     for name, attempt in {{
@@ -199,6 +214,7 @@ def tell(fd, request):
             can[name] = "yes"
         except OSError as error:
             can[name] = type(error).__name__
+    can["sockets"] = [name for name in os.listdir("/proc/self/fd") if "socket:" in link(name)]
     can["passwd"] = os.path.exists("/etc/passwd")
     can["environment"] = sorted(os.environ)
     return json.dumps(can)
@@ -257,6 +273,13 @@ def test_several_are_parsed_at_the_same_time(parser):
     assert lengths == [10_000_000] * 6
 
 
+def test_it_lives_on_when_the_thread_that_first_used_it_has_ended(parser):
+    thread = threading.Thread(target=job, args=(parser, "much"))
+    thread.start()
+    thread.join()
+    assert len(job(parser, "much")) == 10_000_000
+
+
 def test_what_a_parser_can_do(parser, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -266,9 +289,11 @@ def test_what_a_parser_can_do(parser, monkeypatch):
     if os.getuid() != 0 or parser.walled:
         assert can["fork"] != "yes"
     assert can["network"] != "yes"
+    assert can["sockets"] == []
     assert can["passwd"] is not parser.walled
 
 
+@pytest.mark.slow
 def test_a_docx_that_explodes_is_a_notice(desk):
     bomb = samples.docx("x" * 1000, repeated=100_000)
     assert len(bomb) < 1 << 20
