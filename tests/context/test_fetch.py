@@ -8,9 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from guest import inputs as guest_inputs
 from guest.files import Files
 
-from rlm.context import address, fetch
+from rlm.context import address, fetch, keep
 from rlm.errors import InputError
 
 PUBLIC, PRIVATE = "127.0.0.2", "127.0.0.1"
@@ -180,6 +181,17 @@ def test_secrets_of_a_url_are_not_shown(desk, site):
     with pytest.raises(InputError) as caught:
         desk.build(url + "x")
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_run_that_is_taken_up_again_fetches_nothing(desk, site):
+    prepared = desk.build(site.page("/a.txt", "caf\u00e9".encode("latin-1"), "text/plain")).prepared
+    hashes, run = prepared.sha256(), desk.folder.parent / "run1"
+    keep.save(prepared, run / "input.json")
+    asked = len(site.asked)
+    kept = keep.load(run / "input.json")
+    keep.check_unchanged(kept, hashes)
+    assert guest_inputs.build(kept.local_config()) == "caf\u00e9"
+    assert len(site.asked) == asked
 
 
 def test_a_path_is_never_fetched(desk, site):

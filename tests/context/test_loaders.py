@@ -80,7 +80,7 @@ def test_a_loader_that_fails_is_one_line(desk, loader):
 
 
 def test_loaders_by_name_come_from_files_and_modules(desk):
-    desk.write("mine.py", "def load(path):\n    return path.read_text(encoding=\"utf-8\").upper()\n")
+    desk.write("mine.py", 'def load(path):\n    return path.read_text(encoding="utf-8").upper()\n')
     desk.write("a.las", "raw")
     assert desk.build("a.las", loaders={".las": "mine.py:load"}).context == "RAW"
     with pytest.raises(ConfigError, match="nothing_there"):

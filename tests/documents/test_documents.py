@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from rlm.citations import cite
 from rlm.context import Value, keep
 from rlm.context.paste import pasted
 from rlm.documents import cage
@@ -163,6 +164,18 @@ def test_a_plain_call_gets_the_text_and_not_the_file(desk):
     prepared = desk.build("a.pdf").prepared
     ((name, text),) = pasted(prepared.items, 100) or [("", "")]
     assert (name, text.strip()) == ("a.pdf", samples.PHRASE)
+
+
+def test_a_quotation_of_a_document_is_looked_up_in_its_text(desk):
+    desk.write("docs/a.pdf", samples.pdf())
+    desk.write("docs/b.txt", b"\xef\xbb\xbffirst\nsecond")
+    built = desk.build("docs")
+    answer = "<quote>harbour opens</quote> <quote>second</quote> <quote>%PDF-1.4</quote>"
+    found, second, missing = cite(answer, built.prepared.items).citations
+    assert (found.status, found.file) == ("found", "docs/a.pdf")
+    assert built.context["a.pdf"][found.start : found.end] == "harbour opens"
+    assert built.context["b.txt"][second.start : second.end] == "second"
+    assert missing.status == "missing"
 
 
 # --- the process that parses -----------------------------------------------------------------------
