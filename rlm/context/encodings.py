@@ -92,7 +92,7 @@ def _first_wrong(fd: int, size: int) -> bytes | None:
             if at == start > 0:
                 piece = piece.lstrip(bytes(range(0x80, 0xC0)))  # the end of a character
             try:
-                right += _beyond_ascii(decoder.decode(piece))
+                right += _beyond_ascii(decoder.decode(piece, at + PIECE >= size))
             except UnicodeDecodeError:
                 text = piece.decode("utf-8", "replace")
                 wrong = text.count("\ufffd")

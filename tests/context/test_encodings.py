@@ -29,6 +29,7 @@ JAPANESE = (
     [
         (GERMAN, "cp1252"),
         ("na\u00efve caf\u00e9", "latin-1"),
+        ("a caf\u00e9", "latin-1"),
         (RUSSIAN, "cp1251"),
         (RUSSIAN, "koi8-r"),
         (JAPANESE, "shift_jis"),

@@ -115,7 +115,7 @@ def ipynb(text: str = PHRASE) -> bytes:
 
 
 def msg(text: str = PHRASE) -> bytes:
-    """An Outlook message: a compound file with two streams, subject and body, each of 4 KiB so that it has own sectors."""
+    """An Outlook message: a compound file with two streams, subject and body, each of 4 KiB: so it has sectors."""
     sector, free, end = 512, 0xFFFFFFFF, 0xFFFFFFFE
     streams = [("__substg1.0_0037001F", "Hours"), ("__substg1.0_1000001F", text)]
     bodies = [content.ljust(2048).encode("utf-16-le") for _, content in streams]

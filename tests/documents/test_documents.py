@@ -152,7 +152,7 @@ def test_a_prepared_input_is_kept_with_its_texts_and_refuses_a_changed_original(
     moved = run.rename(desk.folder.parent / "moved")
     kept = keep.load(moved / "input.json")
     keep.check_unchanged(kept, hashes)
-    assert Path(kept.items[0].parts[0].text).read_text().strip() == samples.PHRASE
+    assert Path(kept.items[0].parts[0].text).read_text(encoding="utf-8").strip() == samples.PHRASE
     assert kept.items[0].sha256() == hashes["a.pdf"]
     path.write_bytes(samples.pdf("changed!"))
     with pytest.raises(InputError, match="has changed"):
