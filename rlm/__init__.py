@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rlm.agent import RLM
     from rlm.batches import BatchTask, read_tasks, run_batch
     from rlm.config import Price, Settings
-    from rlm.context import Value
+    from rlm.context import Value, register_loader
     from rlm.errors import (
         AuthError,
         BadReply,
@@ -70,6 +70,7 @@ __all__ = [
     "UserError",
     "Value",
     "read_tasks",
+    "register_loader",
     "run_batch",
 ]
 
@@ -79,6 +80,7 @@ _HOMES = {
     "Price": "config",
     "Settings": "config",
     "Value": "context",
+    "register_loader": "context",
     "Citation": "result",
     "Failure": "result",
     "RunResult": "result",

@@ -12,7 +12,7 @@ from rlm.sandboxes import package_lines
 from rlm.tools import Toolbox
 
 REPL_NAMES = frozenset(
-    {"context", "answer", "history", "budget", "SHOW_VARS", "exit", "quit", "FunctionFailed"}
+    {"context", "originals", "answer", "history", "budget", "SHOW_VARS", "exit", "quit", "FunctionFailed"}
     | {"llm_query", "llm_batch", "llm_query_batched", "rlm_query", "rlm_batch", "rlm_query_batched"}
     | {"CallError", "CallResult", "SubCallError"}
 )

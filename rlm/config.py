@@ -41,6 +41,7 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 """Where requests go when no endpoint is given."""
 
 Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=64 << 20)]
+Download = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -154,6 +155,24 @@ class Settings(BaseModel):
     """Characters of a cell's output that the root model sees."""
     prices: dict[str, Price] = {}
     """Prices by model name, per million tokens: [prices."NAME"] with input and output."""
+
+    # --- input
+    include: tuple[str, ...] = ()
+    """Files of directories and archives to offer, as globs like those of .gitignore: *.py, /src/, docs/**/*.md."""
+    exclude: tuple[str, ...] = ()
+    """Files and folders of directories and archives to leave out."""
+    no_ignore: bool = False
+    """Offer also what .gitignore files in a directory leave out."""
+    max_documents: int = Field(default=500, ge=0)
+    """Most documents (PDF, DOCX, …) that are converted to text; 0 converts none."""
+    convert_timeout: PositiveFloat = 120.0
+    """Seconds that the conversion of one document may take."""
+    max_download: Download = 100 << 20
+    """Most bytes of an input that is named by a URL, e.g. 500m."""
+    allow_private_urls: bool = False
+    """Fetch inputs from addresses too that are not on the public internet."""
+    loaders: dict[str, Any] = {}
+    """Functions that read files of other kinds, by suffix: module:function, file.py:function, or Python functions."""
 
     # --- sandbox
     sandbox: Literal["auto", "docker", "bwrap", "process"] = "auto"

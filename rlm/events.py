@@ -12,7 +12,8 @@ What happens in a rollout names it in `rollout`: `0` is the root, `0.3` its thir
 
     run.started       schema_version, question, model, sub_model, models, sandbox, depth, route (rlm, or llm for a plain
                       call), settings (those that were chosen, without secrets), sub_system (the system prompt of
-                      sub-LLMs), limits, inputs (by name: kind, source, bytes, files, fingerprint)
+                      sub-LLMs), limits, inputs (by name: kind, type, source, bytes, characters, files,
+                      fingerprint)
     run.resumed       turns, calls (of the record, which are not made again), seconds, usage and cost (so far), and of
                       the run: question, model, sub_model, sandbox, depth, limits
     inputs.hashed     inputs (name, sha256), as soon as everything was read once

@@ -25,10 +25,11 @@ PROJECT_FILE = "rlm.toml"
 
 _OWN_CONFIG_ONLY = frozenset(
     {"base_url", "sub_base_url", "api_key", "sub_api_key", "headers", "prices", "allow_install", "trace_dir"}
-    | {"tools", "mcp", "functions", "cache", "runtime"}
+    | {"tools", "mcp", "functions", "cache", "runtime", "loaders", "allow_private_urls"}
 )
 """Keys that a project's file may not set. Prices are among them since a price of zero would lift `max_cost`, the
-cache since it may hold answers of the project's own, and the runtime since one may have no walls."""
+cache since it may hold answers of the project's own, the runtime since one may have no walls, and loaders since they
+are code."""
 
 _RIVALS = {"models": ("model", "sub_model"), "model": ("models",), "sub_model": ("models",)}
 """Keys that say the same thing in another way: the uppermost layer that has one of them decides."""

@@ -21,7 +21,7 @@ from rlm.calls.cache import ReplyCache, SqliteCache
 from rlm.calls.scheduler import Scheduler
 from rlm.citations import Cited, cite, uncited
 from rlm.config import Settings
-from rlm.context import Item, PreparedInput, prepare
+from rlm.context import Choice, Item, PreparedInput, prepare
 from rlm.errors import ConfigError, PromptTooLong, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.gates import Gate, GateClosed
@@ -179,6 +179,7 @@ class Run:
             spool_dir=folder,
             memory=self._settings.memory,
             foreign_uid=self._settings.sandbox != "process",
+            choice=Choice.of(self._settings),
         )
         return await threads.watch(work, name="rlm-prepare")
 

@@ -76,9 +76,9 @@ class Search:
         return places
 
     def _in_document(self, document: Document, quotes: list[str], *, exact: bool) -> dict[str, Place]:
-        part = document.part
+        root, path, _ = document.part.offered
         try:
-            with beneath.file(part.root, part.path) as fd:
+            with beneath.file(root, path) as fd:
                 head = os.pread(fd, _SNIFF, 0)
                 marked = _UTF_16.get(head[:2])
                 if marked is None and b"\0" in head:
@@ -115,6 +115,8 @@ class Search:
         characters, lines = 0, 1
         for at in range(0, start, PIECE):
             text = decoder.decode(self._read(fd, min(PIECE, start - at), at))
+            if not at:
+                text = text.removeprefix("\ufeff")  # the mark is no part of what the code reads
             characters += len(text)
             lines += text.count("\n")
         length = len(os.pread(fd, end - start, start).decode(codec, "replace"))

@@ -15,6 +15,7 @@ from rlm.commands import (
     eval,
     export,
     image,
+    inputs,
     mcp,
     prompts,
     replay,
@@ -46,6 +47,7 @@ app.command("eval")(eval.evaluate)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(image.app, name="image")
+app.command("inputs")(inputs.inputs)
 app.command("mcp")(mcp.mcp)
 app.add_typer(prompts.app, name="prompts")
 app.command("replay")(replay.replay)

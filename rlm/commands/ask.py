@@ -20,8 +20,8 @@ def ask(
         list[str] | None,
         typer.Argument(
             metavar="INPUT",
-            help="Files, folders or globs; - is the standard input, which is also read when it is piped and "
-            "no INPUT is given.",
+            help="Files, folders, globs, archives or URLs; - is the standard input, which is also read when it is "
+            "piped and no INPUT is given.",
             show_default=False,
         ),
     ] = None,

@@ -36,7 +36,7 @@ def _option(
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")
 _MODELS, _TREE, _LIMITS = "Models", "Recursion and tools", "Limits"
 _PROVIDERS = "auto|openai|vllm|ollama|openrouter|anthropic|unknown"
-_SANDBOX, _PROMPTS, _OUTPUT = "Sandbox", "Prompts", "Output"
+_INPUT, _SANDBOX, _PROMPTS, _OUTPUT = "Input", "Sandbox", "Prompts", "Output"
 
 Sandbox = Annotated[str | None, _option("sandbox", _SANDBOX, metavar="auto|docker|bwrap|process")]
 Runtime = Annotated[str | None, _option("runtime", _SANDBOX, metavar="NAME")]
@@ -78,6 +78,14 @@ SETTINGS: Mapping[str, Any] = {
     "timeout": Annotated[float | None, _option("timeout", _LIMITS, metavar="SECONDS")],
     "cell_timeout": Annotated[float | None, _option("cell_timeout", _LIMITS, metavar="SECONDS")],
     "output_limit": Annotated[int | None, _option("output_limit", _LIMITS, metavar="N")],
+    "include": Annotated[list[str] | None, _option("include", _INPUT, "--include", metavar="GLOB")],
+    "exclude": Annotated[list[str] | None, _option("exclude", _INPUT, "--exclude", metavar="GLOB")],
+    "no_ignore": Annotated[bool, _option("no_ignore", _INPUT, "--no-ignore")],
+    "max_documents": Annotated[int | None, _option("max_documents", _INPUT, metavar="N")],
+    "convert_timeout": Annotated[float | None, _option("convert_timeout", _INPUT, metavar="SECONDS")],
+    "max_download": Annotated[str | None, _option("max_download", _INPUT, metavar="SIZE")],
+    "allow_private_urls": Annotated[bool, _option("allow_private_urls", _INPUT, "--allow-private-urls")],
+    "loaders": Annotated[list[str] | None, _option("loaders", _INPUT, "--loader", metavar=".EXT=MODULE:FUNCTION")],
     "sandbox": Sandbox,
     "runtime": Runtime,
     "memory": Annotated[str | None, _option("memory", _SANDBOX, metavar="SIZE")],
@@ -213,8 +221,12 @@ def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name, option in (("root_params", "--param"), ("sub_params", "--sub-param")):
         if name in settings:
             settings[name] = dict(_parameter(option, pair) for pair in settings[name])
-    if "functions" in settings:
-        settings["functions"] = dict(_function(pair) for pair in settings["functions"])
+    for name, option, form in (
+        ("functions", "--function", "NAME=MODULE:FUNCTION"),
+        ("loaders", "--loader", ".EXT=MODULE:FUNCTION"),
+    ):
+        if name in settings:
+            settings[name] = dict(_place(option, form, pair) for pair in settings[name])
     if "models" in settings:
         settings["models"] = [name.strip() for name in settings["models"].split(",") if name.strip()]
     if "headers" in settings:
@@ -247,10 +259,10 @@ def _parameter(option: str, pair: str) -> tuple[str, Any]:
         return key, value
 
 
-def _function(pair: str) -> tuple[str, str]:
+def _place(option: str, form: str, pair: str) -> tuple[str, str]:
     name, equals, place = pair.partition("=")
     if not name or not equals:
-        raise ConfigError(f"--function: {pair!r} is not NAME=MODULE:FUNCTION")
+        raise ConfigError(f"{option}: {pair!r} is not {form}")
     return name, place
 
 

@@ -33,7 +33,13 @@ def load(path: Path) -> PreparedInput:
         moved = _Moved(kept.pop("folder"), str(path.parent))
         kept["mounts"] = tuple(Mount(moved(each["source"]), each["target"]) for each in kept["mounts"])
         kept["items"] = tuple(
-            Item(**{**item, "parts": tuple(Part(**{**part, "root": moved(part["root"])}) for part in item["parts"])})
+            Item(
+                **{
+                    **item,
+                    "parts": tuple(moved.part(part) for part in item["parts"]),
+                    "container": moved.part(item["container"]) if item.get("container") else None,
+                }
+            )
             for item in kept["items"]
         )
         return PreparedInput(**{**kept, "notices": ()})
@@ -46,7 +52,8 @@ def load(path: Path) -> PreparedInput:
 def check_unchanged(prepared: PreparedInput, hashes: Mapping[str, str]) -> None:
     """Raise `InputError` for an input that is not what it was: by size, time and inode, or else by its hash."""
     for item in prepared.items:
-        if all(_as_it_was(part) for part in item.parts):
+        files = (*item.parts, item.container) if item.container else item.parts
+        if all(_as_it_was(part) for part in files):
             continue
         known = hashes.get(item.name)
         if known is None or item.sha256() != known:
@@ -67,6 +74,9 @@ class _Moved:
 
     def __init__(self, old: str, new: str) -> None:
         self._old, self._new = old, new
+
+    def part(self, part: Mapping[str, Any]) -> Part:
+        return Part(**{**part, "root": self(part["root"]), "text": self(part.get("text", ""))})
 
     def __call__(self, path: Any) -> str:
         inside = path == self._old or str(path).startswith(f"{self._old}{os.sep}")

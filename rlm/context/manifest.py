@@ -28,6 +28,16 @@ class Part:
     size: int
     mtime_ns: int
     inode: int
+    text: str = ""
+    """Where the UTF-8 text lies that is offered in its place, e.g. of a PDF; `""` if it is offered as it is."""
+    text_size: int = 0
+    """Bytes of that text."""
+
+    @property
+    def offered(self) -> tuple[str, str, int]:
+        """Root, path and size of what the sandbox reads."""
+        root, name = os.path.split(self.text)
+        return (root, name, self.text_size) if self.text else (self.root, self.path, self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,14 @@ class Item:
     source: str
     """The path as the caller named it; for other origins their name, e.g. `stdin`."""
     bytes: int
+    """Of the files as they are named: of a PDF, not of its text."""
     parts: tuple[Part, ...]
+    type: str = ""
+    """What it is in a word or two: `PDF`, `CSV`, `text`, `directory` …"""
+    characters: int | None = None
+    """Of the text that is offered, where that is known without reading more than both ends."""
+    container: Part | None = None
+    """The archive that the parts came from."""
 
     @property
     def files(self) -> int:
@@ -49,8 +66,10 @@ class Item:
         return {
             "name": self.name,
             "kind": self.kind,
+            "type": self.type,
             "source": self.source,
             "bytes": self.bytes,
+            "characters": self.characters,
             "files": self.files,
             "fingerprint": self.fingerprint(),
         }
@@ -58,16 +77,18 @@ class Item:
     def fingerprint(self) -> str:
         """A hash of names, sizes, modification times and inodes: reads no file."""
         digest = hashlib.sha256()
-        for part in self.parts:
+        for part in (self.container,) if self.container else self.parts:
             digest.update(json.dumps([part.name, part.size, part.mtime_ns, part.inode]).encode())
         return digest.hexdigest()
 
     def sha256(self, stopped: Callable[[], bool] = bool) -> str:
         """A hash of names and contents: reads every file. `InputError` if one cannot be read any more.
 
-        For one file it is that of its content alone, as `sha256sum` prints it. Raises `Stopped` as soon as
-        `stopped` says so.
+        For one file, an archive too, it is that of its content alone, as `sha256sum` prints it. Raises `Stopped` as
+        soon as `stopped` says so.
         """
+        if self.container is not None:
+            return _content(self.container, stopped)
         if self.kind != "files":
             return _content(self.parts[0], stopped)
         digest = hashlib.sha256()

@@ -17,7 +17,7 @@ def pasted(items: Iterable[Item], limit: int) -> list[tuple[str, str]] | None:
     """
     items = list(items)
     # No character takes more than four bytes: what is larger need not be read.
-    if any(item.kind == "path" for item in items) or sum(item.bytes for item in items) > 4 * limit:
+    if any(item.kind == "path" for item in items) or _size(items) > 4 * limit:
         return None
     texts: list[tuple[str, str]] = []
     for item in items:
@@ -26,13 +26,18 @@ def pasted(items: Iterable[Item], limit: int) -> list[tuple[str, str]] | None:
             if b"\0" in data:
                 return None
             name = f"{item.name}/{part.name}" if item.kind == "files" else item.name
-            texts.append((name, data.decode("utf-8", "replace")))
+            texts.append((name, data.decode("utf-8", "replace").removeprefix("\ufeff")))
     return texts if sum(len(text) for _, text in texts) <= limit else None
 
 
+def _size(items: Iterable[Item]) -> int:
+    return sum(part.offered[2] for item in items for part in item.parts)
+
+
 def _read(part: Part) -> bytes:
+    root, path, _ = part.offered
     try:
-        with beneath.file(part.root, part.path) as fd, os.fdopen(os.dup(fd), "rb") as file:
+        with beneath.file(root, path) as fd, os.fdopen(os.dup(fd), "rb") as file:
             return file.read()
     except OSError as error:
         raise InputError(f"cannot read {part.name}: {error.strerror}") from error

@@ -6,9 +6,8 @@ import os
 from dataclasses import dataclass
 
 from rlm.context import beneath
+from rlm.documents.formats import SNIFF
 
-SNIFF = 8 << 10
-"""Bytes at the head among which a NUL makes a file binary."""
 WHOLE = 256 << 10
 """A file of up to so many bytes is read as a whole, to show the shape of its JSON."""
 
@@ -31,7 +30,7 @@ class Peek:
 
     def begin(self, chars: int) -> str:
         """The first characters; malformed bytes read as U+FFFD."""
-        return self.head[: 4 * chars].decode("utf-8", "replace")[:chars]
+        return self.head[: 4 * chars + 3].decode("utf-8", "replace").removeprefix("\ufeff")[:chars]
 
     def end(self, chars: int) -> str:
         """The last characters; a character whose beginning was not read is left out."""
@@ -43,7 +42,7 @@ class Peek:
 
     def text(self) -> str:
         """All that was read of the head."""
-        return self.head.decode("utf-8", "replace")
+        return self.head.decode("utf-8", "replace").removeprefix("\ufeff")
 
 
 def peek(root: str, path: str) -> Peek:

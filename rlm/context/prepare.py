@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from rlm.context.choice import AS_IS, Choice
 from rlm.context.layout import Layout
 from rlm.context.manifest import Item
 from rlm.context.preview import preview
@@ -33,7 +34,7 @@ class PreparedInput:
 
     @property
     def manifest(self) -> list[dict[str, Any]]:
-        """One dict per input, for events: `name, kind, source, bytes, files, fingerprint`."""
+        """One dict per input, for events: `name, kind, type, source, bytes, characters, files, fingerprint`."""
         return [item.to_dict() for item in self.items]
 
     def fingerprint(self) -> dict[str, str]:
@@ -56,16 +57,18 @@ def prepare(
     memory: int | None = None,
     foreign_uid: bool = True,
     stdin: BinaryIO | None = None,
+    choice: Choice = AS_IS,
 ) -> PreparedInput:
     """Look at the inputs, and spool what cannot be mounted into `spool_dir` (made if need be, mode 0700).
 
     `memory` is the sandbox's limit in bytes, by default what suits the input. `foreign_uid` says that the
     sandbox runs as another user, so that files which that user could not read are staged. Sizes come from
-    `stat`: only stdin, pipes and staged files are read, in constant memory. Blocks; raises `InputError`.
+    `stat`: only stdin, pipes and staged files are read, in constant memory, and what is to be fetched, extracted or
+    converted to text. Blocks; raises `InputError`, and `ConfigError` for a loader that cannot be found.
     """
     spool = Spool(Path(spool_dir).absolute())
-    resolver = Resolver(spool, stdin)
-    layout = Layout(spool, foreign_uid=foreign_uid)
+    resolver = Resolver(spool, stdin, choice)
+    layout = Layout(spool, foreign_uid=foreign_uid, choice=choice)
     looks = layout.lay_out(resolver.resolve(inputs), memory)
     items = tuple(look.item for look in looks)
     return PreparedInput(

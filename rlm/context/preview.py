@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from rlm.context.manifest import Item
+from rlm.context.derive import Derived
+from rlm.context.manifest import Item, Part
 from rlm.context.peek import Peek
 from rlm.context.scan import Scan
 from rlm.context.shape import shape_of_head
+from rlm.documents.tables import delimiter
 from rlm.prompts import render
 
 EXCERPT = 500
@@ -21,17 +23,8 @@ LISTED = 40
 """Paths of a directory that are shown."""
 DETAILED = 16
 """With more inputs than this, each gets one line."""
-_FORMATS = {
-    b"PAR1": "Parquet",
-    b"SQLite format 3\0": "SQLite",
-    b"%PDF": "PDF",
-    b"PK\x03\x04": "zip (also xlsx, docx)",
-    b"\x1f\x8b": "gzip",
-    b"\x89PNG": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"\xff\xfe": "UTF-16 text (read it with encoding='utf-16')",
-    b"\xfe\xff": "UTF-16 text (read it with encoding='utf-16')",
-}
+SHOWN_ROWS = 3
+"""Of a table of text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +33,14 @@ class Look:
 
     item: Item
     peek: Peek | None = None
+    """Of what is offered: of a document's text."""
     scan: Scan | None = None
+    derived: Derived | None = None
+    """What is offered in the file's place."""
+    about: tuple[str, ...] = ()
+    """Lines about a table."""
+    rows: int | None = None
+    """Of a table that is text."""
 
 
 def preview(looks: Sequence[Look]) -> str:
@@ -65,17 +65,28 @@ def _one(expression: str, look: Look, excerpt: int) -> str:
         first = f"`{expression}` is a `Files` mapping{origin}: {item.files:,} files, {size}."
         return "\n".join([first, f"  {render('about_files')}", *_about_files(look)])
     peek = look.peek
+    beside = _beside(look)
     if item.kind == "path":
-        name = next((name for magic, name in _FORMATS.items() if peek.head.startswith(magic)), "binary")
-        return f"`{expression}` is a pathlib.Path of a readable file{origin}, {size}; format: {name}."
+        first = (
+            f"`{expression}` is a pathlib.Path of a readable file{origin}, {peek.size:,} bytes; format: {item.type}."
+        )
+        return "\n".join([first, *beside, *look.about])
     if item.kind == "json":
         told = shape_of_head(peek.text(), whole=peek.whole)
-        lines = [f"`{expression}` is parsed JSON{origin}, {size} of JSON text."]
+        lines = [f"`{expression}` is parsed JSON{origin}, {peek.size:,} bytes of JSON text.", *beside]
         return "\n".join([*lines, f"  Shape: {told}"] if told else [*lines, *_ends(peek, excerpt)])
-    measure = f"{len(peek.text()):,} characters" if peek.whole else f"{size} of UTF-8"
+    measure = f"{peek.size:,} bytes of UTF-8" if item.characters is None else f"{item.characters:,} characters"
     kind, about = ("a str", []) if item.kind == "str" else ("a `Text`", [f"  {render('about_text')}"])
     first = f"`{expression}` is {kind}{origin}: {measure}."
-    return "\n".join([first, *about, *_table(item, peek), *_ends(peek, excerpt)])
+    return "\n".join([first, *about, *beside, *_table(look, peek), *_ends(peek, excerpt)])
+
+
+def _beside(look: Look) -> list[str]:
+    """Where the original of a converted file is."""
+    if look.derived is None:
+        return []
+    original = f"`originals[{look.item.name!r}]`"
+    return [f"  It is {look.derived.how}; {original} is the pathlib.Path of the original, {look.item.bytes:,} bytes."]
 
 
 def _ends(peek: Peek, excerpt: int) -> list[str]:
@@ -86,20 +97,25 @@ def _ends(peek: Peek, excerpt: int) -> list[str]:
     return [f"  It begins: {_quoted(peek.begin(excerpt))}", f"  It ends: {_quoted(peek.end(excerpt))}"]
 
 
-def _table(item: Item, peek: Peek) -> list[str]:
-    """The columns of a table, or the first record's shape, in formats that are lines of text."""
-    suffix = PurePosixPath(item.source).suffix.lower()
+def _table(look: Look, peek: Peek) -> list[str]:
+    """The columns of a table and its first rows, or the first record's shape, in formats that are lines of text."""
+    type_ = look.item.type
     lines = peek.text()[:8192].split("\n")
-    if suffix in {".jsonl", ".ndjson"}:
+    if type_ == "JSON Lines":
+        count = "" if look.rows is None else f" of {look.rows:,} records"
         told = shape_of_head(lines[0], whole=True)
-        return [f"  JSON Lines; the first record's shape: {told}"] if told else []
-    if suffix not in {".csv", ".tsv"}:
+        return [f"  JSON Lines{count}; the first record's shape: {told}"] if told else []
+    if type_ not in {"CSV", "TSV"}:
         return []
     try:
-        rows = list(csv.reader(io.StringIO("\n".join(lines[:4])), delimiter="\t" if suffix == ".tsv" else ","))
+        rows = list(csv.reader(io.StringIO("\n".join(lines[: SHOWN_ROWS + 1])), delimiter=delimiter(lines[0])))
     except csv.Error:
         return []
-    return [f"  Table; the first row has {len(rows[0])} columns: {_quoted(rows[0][:50])}"] if rows else []
+    if not rows:
+        return []
+    count = "" if look.rows is None else f" of {look.rows:,} rows below the first"
+    first = f"  Table{count}; the first row has {len(rows[0])} columns: {_quoted(rows[0][:50])}"
+    return [first, *(f"    {_quoted(row[:20])[:300]}" for row in rows[1:])]
 
 
 def _about_files(look: Look) -> list[str]:
@@ -113,10 +129,17 @@ def _about_files(look: Look) -> list[str]:
         counts[suffix] += 1
         sizes[suffix] += part.size
     types = [f"{count:,} {_plain(suffix)} ({sizes[suffix]:,} bytes)" for suffix, count in counts.most_common(12)]
-    listed = [f"    {_quoted(part.name)} {part.size:,}" for part in parts[:LISTED]]
+    listed = [f"    {_quoted(part.name)} {part.size:,}{_of_text(part)}" for part in parts[:LISTED]]
     if len(parts) > LISTED:
         listed.append(f"    … and {len(parts) - LISTED:,} more")
-    return [f"  By type: {', '.join(types)}", "  Paths and bytes, sorted:", *listed, *_left_out(look.scan)]
+    first = [f"  By type: {', '.join(types)}"]
+    if converted := sum(bool(part.text) for part in parts):
+        first.append(f"  {converted:,} documents are given as text; .path(p) is the original.")
+    return [*first, "  Paths and bytes, sorted:", *listed, *_left_out(look.scan)]
+
+
+def _of_text(part: Part) -> str:
+    return f", as text {part.text_size:,}" if part.text else ""
 
 
 def _left_out(scan: Scan | None) -> list[str]:
@@ -124,6 +147,7 @@ def _left_out(scan: Scan | None) -> list[str]:
         return []
     reasons = [
         ("folders skipped by name", scan.skipped),
+        ("left out by .gitignore", scan.ignored),
         ("links that lead out of the directory", scan.outside),
         ("not readable", scan.unreadable),
     ]

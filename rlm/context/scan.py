@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from rlm.context import beneath
+from rlm.context import beneath, ignore
+from rlm.context.choice import AS_IS, Choice
+from rlm.context.ignore import Patterns
 from rlm.errors import InputError
 
 SKIPPED = frozenset(
@@ -38,6 +42,10 @@ class Scan:
     files: list[Found] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     """Folders left out by name."""
+    ignored: list[str] = field(default_factory=list)
+    """Files and folders (these end with `/`) that a `.gitignore` leaves out."""
+    unwanted: int = 0
+    """Files, or folders with all that is in them, that the caller did not want."""
     outside: list[str] = field(default_factory=list)
     """Links that lead out of the directory."""
     unreadable: list[str] = field(default_factory=list)
@@ -45,48 +53,89 @@ class Scan:
     """It holds a socket, pipe or device that the sandbox could talk through if the directory were mounted."""
 
 
-def scan(root: str, *, foreign_uid: bool) -> Scan:
+def scan(root: str, *, foreign_uid: bool, choice: Choice = AS_IS) -> Scan:
     """List all regular files beneath `root` (a real path), links to files within it included.
 
     `foreign_uid` says that the reader is another user than this process. Raises `InputError` for a
     directory that cannot be read, or has more than 200,000 files.
     """
-    return _Walk(root, foreign_uid).run()
+    return _Walk(root, foreign_uid, choice).run()
+
+
+class _Folder(NamedTuple):
+    """One that is to be listed."""
+
+    path: str
+    parent_open: bool
+    offered: bool
+    included: bool
+    """A folder above it is one that the caller wants, with all that is in it."""
+    rules: tuple[Patterns, ...]
+    """The `.gitignore` files above, the outermost first."""
 
 
 class _Walk:
-    def __init__(self, root: str, foreign_uid: bool) -> None:
+    def __init__(self, root: str, foreign_uid: bool, choice: Choice) -> None:
         self.result = Scan(root)
         self.foreign = foreign_uid
+        self.ignores = choice.ignore
+        self.include, self.exclude = Patterns(choice.include), Patterns(choice.exclude)
         self.open_folders: dict[str, bool] = {}
         self.links: list[str] = []
         self.names: set[str] = set()
 
     def run(self) -> Scan:
-        pending = [("", True, True)]
+        pending = [_Folder("", True, True, not self.include, ())]
         while pending:
-            path, parent_open, offered = pending.pop()
+            at = pending.pop()
             try:
-                with beneath.folder(self.result.root, path) as fd:
-                    is_open = parent_open and (not self.foreign or os.fstat(fd).st_mode & 0o005 == 0o005)
-                    self.open_folders[path] = is_open
-                    with os.scandir(fd) as entries:
-                        for entry in entries:
-                            inner = f"{path}/{entry.name}" if path else entry.name
-                            if entry.is_dir(follow_symlinks=False):
-                                pending.append((inner, is_open, offered and not self._skip(entry.name, inner)))
-                            else:
-                                self._meet(entry, inner, fd, is_open, offered)
+                with beneath.folder(self.result.root, at.path) as fd:
+                    is_open = at.parent_open and (not self.foreign or os.fstat(fd).st_mode & 0o005 == 0o005)
+                    self.open_folders[at.path] = is_open
+                    pending += self._list(at, fd, is_open)
             except OSError as error:
-                if not path:
+                if not at.path:
                     raise InputError(f"cannot read {self.result.root}: {error.strerror}") from error
-                self.result.unreadable.append(path)
+                self.result.unreadable.append(at.path)
         for link in self.links:
             self._resolve(link)
         self.result.files.sort(key=lambda found: found.name)
-        for names in (self.result.skipped, self.result.outside, self.result.unreadable):
+        for names in (self.result.skipped, self.result.outside, self.result.unreadable, self.result.ignored):
             names.sort()
         return self.result
+
+    def _list(self, at: _Folder, fd: int, is_open: bool) -> Iterator[_Folder]:
+        """Take the files of one folder; returns the folders in it."""
+        with os.scandir(fd) as scanned:
+            entries = list(scanned)
+        rules = at.rules
+        if self.ignores and at.offered and any(entry.name == ignore.NAME for entry in entries):
+            lines = ignore.read(self.result.root, f"{at.path}/{ignore.NAME}" if at.path else ignore.NAME)
+            rules = (*rules, Patterns(lines, at.path))
+        for entry in entries:
+            inner = f"{at.path}/{entry.name}" if at.path else entry.name
+            is_folder = entry.is_dir(follow_symlinks=False)
+            offered = at.offered and not self._left_out(inner, rules, folder=is_folder)
+            if is_folder:
+                offered = offered and not self._skip(entry.name, inner)
+                included = at.included or bool(self.include.match(inner, folder=True))
+                yield _Folder(inner, is_open, offered, included, rules)
+                continue
+            if offered and not (at.included or self.include.match(inner, folder=False)):
+                self.result.unwanted += 1
+                offered = False
+            self._meet(entry, inner, fd, is_open, offered)
+
+    def _left_out(self, path: str, rules: tuple[Patterns, ...], *, folder: bool) -> bool:
+        if self.exclude and self.exclude.match(path, folder=folder):
+            self.result.unwanted += 1
+            return True
+        for patterns in reversed(rules):
+            if (selected := patterns.match(path, folder=folder)) is not None:
+                if selected:
+                    self.result.ignored.append(f"{path}/" if folder else path)
+                return selected
+        return False
 
     def _skip(self, name: str, path: str) -> bool:
         if name in SKIPPED:

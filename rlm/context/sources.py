@@ -1,4 +1,4 @@
-"""From what the caller named to what is really there: paths, globs, `-`, pipes, and values of the API."""
+"""From what the caller named to what is really there: paths, globs, `-`, pipes, URLs, archives, values of the API."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from rlm.context import archives, beneath, fetch
+from rlm.context.choice import Choice
 from rlm.context.scan import printable
 from rlm.context.spool import Spool, read_pieces, text_pieces
+from rlm.documents.formats import SNIFF, suffix_of
 from rlm.errors import InputError
 
 
@@ -37,7 +40,9 @@ class Named:
 
 
 Input = str | Path | Value | Named
-"""A str is a path, a glob pattern, or `-` for stdin; a `Path` is only ever a path."""
+"""A str is a path, a glob pattern, a URL, or `-` for stdin; a `Path` is only ever a path."""
+
+Origin = Literal["path", "stdin", "url", "str", "bytes", "json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,18 @@ class FileSource:
     path: str
     given: str
     info: os.stat_result
-    origin: Literal["path", "stdin", "str", "bytes", "json"] = "path"
+    origin: Origin = "path"
     """Anything but `path` lies in the spool, at `spooled` beneath its root."""
     spooled: str = ""
+    name: str = ""
+    """Of a file whose name is not the end of `given`."""
+    charset: str | None = None
+    """The encoding, by the word of the server that it came from."""
+
+    @property
+    def base(self) -> str:
+        """Its own name, without folders."""
+        return self.name or os.path.basename(self.given.rstrip("/")) or self.given
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,14 @@ class FolderSource:
 
     path: str
     given: str
+    spooled: str = ""
+    """An extracted archive's place beneath the spool's root."""
+    container: FileSource | None = None
+    """The archive."""
+
+    @property
+    def base(self) -> str:
+        return self.container.base if self.container else os.path.basename(self.given.rstrip("/")) or self.given
 
 
 Source = FileSource | FolderSource
@@ -66,16 +88,17 @@ Source = FileSource | FolderSource
 class Resolver:
     """Resolves inputs one by one; `notices` gathers what the user should know."""
 
-    def __init__(self, spool: Spool, stdin: BinaryIO | None) -> None:
+    def __init__(self, spool: Spool, stdin: BinaryIO | None, choice: Choice) -> None:
         self.notices: list[str] = []
         self._spool = spool
         self._stdin = stdin
+        self._choice = choice
         self._stdin_used = False
-        self._spooled = 0
+        self._spooled = self._extracted = 0
 
     def resolve(self, inputs: Sequence[Input]) -> list[Source]:
         """In the order given; a glob's matches sorted. Raises `InputError`, one line each."""
-        return [source for given in inputs for source in self._one(given)]
+        return [self._opened(source) for given in inputs for source in self._one(given)]
 
     def _one(self, given: Input) -> Iterator[Source]:
         if isinstance(given, Value):
@@ -84,6 +107,8 @@ class Resolver:
             yield self._named(given)
         elif given == "-":
             yield self._standard_input()
+        elif isinstance(given, str) and fetch.is_url(given):
+            yield self._url(given)
         elif isinstance(given, str) and not os.path.lexists(given) and glob.has_magic(given):
             yield from self._glob(given)
         else:
@@ -130,6 +155,36 @@ class Resolver:
         for match in inside:
             yield self._path(match)
 
+    def _url(self, url: str) -> Source:
+        choice, shown = self._choice, fetch.visible(url)
+        with fetch.fetch(url, max_bytes=choice.max_download, allow_private=choice.allow_private_urls) as download:
+            source = self._keep("url", shown, download.pieces, what=shown)
+        return replace(source, name=download.name, charset=download.charset)
+
+    def _opened(self, source: Source) -> Source:
+        """An archive is what is in it."""
+        if isinstance(source, FolderSource) or source.origin in ("str", "json"):
+            return source
+        try:
+            with beneath.file(*os.path.split(source.path)) as fd:
+                suffix = suffix_of(source.base)
+                if source.origin != "path" and not suffix:
+                    suffix = suffix_of(source.base, os.pread(fd, SNIFF, 0))
+                if not archives.is_archive(source.base, suffix):
+                    return source
+                self._extracted += 1
+                made = archives.extract(fd, source.given, self._spool, f"archives/{self._extracted}")
+        except OSError as error:
+            raise InputError(f"cannot read {source.given}: {error.strerror}") from error
+        if made.left_out:
+            some = ", ".join(map(printable, made.left_out[:5])) + (" …" if len(made.left_out) > 5 else "")
+            self.notices.append(
+                f"{source.given}: {len(made.left_out):,} not extracted, links or names that lead out: {some}"
+            )
+        if not made.files:
+            raise InputError(f"there is no file in {source.given}")
+        return FolderSource(str(self._spool.root / made.place), source.given, made.place, source)
+
     def _standard_input(self) -> Source:
         if self._stdin_used:
             raise InputError("stdin (-) can be read only once")
@@ -154,9 +209,7 @@ class Resolver:
             raise InputError(f"{value.name}: a {type(data).__name__} that JSON cannot hold ({error})") from error
         return self._keep("json", value.name, text_pieces(encoded), what=value.name)
 
-    def _keep(
-        self, origin: Literal["stdin", "str", "bytes", "json"], name: str, pieces: Iterable[bytes], *, what: str
-    ) -> FileSource:
+    def _keep(self, origin: Origin, name: str, pieces: Iterable[bytes], *, what: str) -> FileSource:
         self._spooled += 1
         place = f"given/{self._spooled}"
         info = self._spool.write(place, pieces, what=what)

@@ -48,7 +48,7 @@ GUEST_ENVIRONMENT = {
 }
 """The environment that every sandbox with a root of its own starts with; nothing of the host's is in it."""
 
-LAYOUT = 1
+LAYOUT = 3
 """Raised when what `rootfs` puts together changes, so that trees of older versions are not reused."""
 Progress = Callable[[str], None]
 

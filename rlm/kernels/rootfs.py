@@ -32,6 +32,12 @@ _UNWANTED = shutil.ignore_patterns(
     *("site-packages", "dist-packages", "__pycache__", "config-*", "test", "idlelib", "lib2to3", "turtledemo"),
     *("ensurepip", "tkinter", "_tkinter*", "sitecustomize.py", "usercustomize.py", "EXTERNALLY-MANAGED", "*.a"),
 )
+_NOT_INSTALLED = (
+    *("bin", "share", "etc", "pandas/tests", "pyarrow/tests", "pyarrow/include"),
+    # What speaks with servers, a third of pyarrow: there is no network.
+    *("pyarrow/*_flight*", "pyarrow/*_s3*", "pyarrow/*_gcsfs*", "pyarrow/*_azurefs*"),
+)
+"""Of the wheels, what no cell can use."""
 _FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nsandbox:x:65534:65534:sandbox:/tmp:/bin/sh\n",
     "etc/group": "root:x:0:\nsandbox:x:65534:\n",
@@ -78,8 +84,7 @@ def assemble(root: Path, *, requirements: Path, progress: Progress) -> None:
     progress("installing the sandbox's packages")
     site = inside(root, base) / "site-packages"
     wheels.install_locked(site, requirements, python=base.executable, progress=progress)
-    for left_over in ("bin", "share", "etc", "pandas/tests"):
-        shutil.rmtree(site / left_over, ignore_errors=True)
+    _remove_unused(site)
     progress("adding the shared libraries and a shell")
     tools = _copy_tools(root)
     _copy_libraries(root, base, tools)
@@ -88,6 +93,15 @@ def assemble(root: Path, *, requirements: Path, progress: Progress) -> None:
     compile_tree(inside(root, base), seen_at=f"/usr/local/{base.relative}")
     normalise_modes(root)
     (root / "tmp").chmod(0o1777)
+
+
+def _remove_unused(site: Path) -> None:
+    for pattern in _NOT_INSTALLED:
+        for found in site.glob(pattern):
+            if found.is_dir():
+                shutil.rmtree(found)
+            else:
+                found.unlink()
 
 
 def _copy_python(root: Path, base: BaseInterpreter) -> None:

@@ -17,10 +17,12 @@ Value = str | Text | Path
 
 
 class Entry(NamedTuple):
-    """Where one file lies, and its size in bytes."""
+    """Where one file lies that is read, and its size in bytes."""
 
     path: str
     size: int
+    original: str = ""
+    """The file that this text was made of."""
 
 
 class Hit(NamedTuple):
@@ -35,14 +37,16 @@ class Files(Mapping[str, Value]):
     """A read-only mapping from path to text, sorted by path. Files are read when asked for, and kept while room is.
 
     files["a/b.py"]           the text: a str (a `Text` if the file is too large for memory);
-                              for a file that is not text, its pathlib.Path
+                              for a file that is not text, its pathlib.Path; a document (PDF, DOCX …)
+                              is given as the text that it was converted to
     len, in, iteration, .keys(), .values(), .items(), .get()      as in a dict
     files.paths()             all paths, as a list
     files.sizes               path -> bytes, without reading anything; files.size is their sum
     files.glob("**/*.py")     the paths that match: * and ? stay within one folder, ** crosses them
     files.grep(r"TODO", "*.py", limit=100)    lines that match: (path, number, line); a pattern
                               without "/" is matched against the file name alone
-    files.path("a/b.py")      where the file really lies, as a pathlib.Path, for libraries that open files
+    files.path("a/b.py")      where the file really lies, as a pathlib.Path, for libraries that open files;
+                              of a document, the original
     """
 
     def __init__(self, entries: Mapping[str, Entry], *, str_max: int, cache_bytes: int = 256 << 20) -> None:
@@ -118,8 +122,9 @@ class Files(Mapping[str, Value]):
         return sum(self._entries[path].size for path in self._opened)
 
     def path(self, path: str) -> Path:
-        """Where the file lies in the sandbox."""
-        place = Path(self._entry(path).path)
+        """Where the file lies in the sandbox; of a document, the original."""
+        entry = self._entry(path)
+        place = Path(entry.original or entry.path)
         self._opened.add(path)
         return place
 

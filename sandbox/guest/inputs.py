@@ -9,15 +9,16 @@ The configuration is plain JSON, written by the host:
      "inputs": [{"name", "as", "root", "path"}, …]}
 
 `as` is `str`, `text` (a `Text`), `json`, `path`, or `files`: then `path` is that of a JSON listing
-`{"files": [[name, size, root, path], …]}`, where root and path may be missing: the input's own root in
-`files_root`, and the name. An empty `inputs` makes `context` None.
+`{"files": [[name, size, root, path, text size, text root, text path], …]}`, where root and path may be missing: the
+input's own root in `files_root`, and the name. The last three say what is read in the file's place, if anything is; for
+a single input `"original": [root, path]` says what its text was made of. An empty `inputs` makes `context` None.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class Loaded:
     """Remarks for the model, e.g. a `.json` file that is not JSON."""
     sizes: list[int] = field(default_factory=list)
     """Bytes of each input, in the order of their names in `context`."""
+    originals: dict[str, Path] = field(default_factory=dict)
+    """By the name of an input that was converted: the file that it was made of."""
     has_text: bool = False
     """Whether a `Text` is or may be found in it, so that cells need the `re` that takes one."""
     str_max: int = 64 << 20
@@ -71,8 +74,10 @@ def load(config: Mapping[str, Any] | None) -> Loaded:
 
 
 def _value(item: Mapping[str, Any], config: Mapping[str, Any], loaded: Loaded) -> object:
-    path = os.path.join(config["roots"][item["root"]], item["path"]) if item["path"] else config["roots"][item["root"]]
+    path = _place(config["roots"], item["root"], item["path"])
     kind, str_max = item["as"], config["str_max"]
+    if "original" in item:
+        loaded.originals[item["name"]] = Path(_place(config["roots"], *item["original"]))
     if kind == "files":
         files = _files(path, item, config, loaded)
         loaded.sizes.append(files.size)
@@ -82,9 +87,13 @@ def _value(item: Mapping[str, Any], config: Mapping[str, Any], loaded: Loaded) -
         return Path(path)
     if kind == "json":
         return _json(path, item["name"], config, loaded)
-    value = values.read_text(path, str_max=str_max) if kind == "str" else Text.open(path)
+    value = values.read_text(path, str_max=str_max) if kind == "str" else values.open_text(path)
     loaded.has_text |= isinstance(value, Text)
     return value
+
+
+def _place(roots: Sequence[str], root: int, path: str) -> str:
+    return os.path.join(roots[root], path) if path else roots[root]
 
 
 def _json(path: str, name: str, config: Mapping[str, Any], loaded: Loaded) -> object:
@@ -102,7 +111,8 @@ def _files(listing: str, item: Mapping[str, Any], config: Mapping[str, Any], loa
     entries = {}
     with open(listing, encoding="utf-8") as file:
         for name, size, *where in json.load(file)["files"]:
-            root, path = where or (item["files_root"], name)
-            entries[name] = Entry(os.path.join(roots[root], path) if path else roots[root], size)
+            root, path, *text = where or (item["files_root"], name)
+            place = _place(roots, root, path)
+            entries[name] = Entry(place, size) if not text else Entry(_place(roots, *text[1:]), text[0], place)
     loaded.has_text |= any(entry.size > config["str_max"] for entry in entries.values())
     return Files(entries, str_max=config["str_max"])

@@ -52,6 +52,7 @@ class Guest:
         tools = {
             # Small models copy the preview into a variable of this name, and then search that.
             "context": context,
+            **({"originals": loaded.originals} if loaded.originals and context is loaded.context else {}),
             "history": self.history,
             "budget": self.budget,
             "FunctionFailed": FunctionFailed,

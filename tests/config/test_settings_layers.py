@@ -109,6 +109,8 @@ def test_an_error_never_shows_a_key(load) -> None:
         'mcp = ["sh -c evil"]',
         'cache = "poisoned"',
         'functions = {f = "evil:run"}',
+        'loaders = {".txt" = "evil:run"}',
+        "allow_private_urls = true",
     ],
 )
 def test_a_hostile_project_cannot_redirect_weaken_or_read(load, line: str) -> None:

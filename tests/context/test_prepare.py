@@ -231,13 +231,13 @@ def test_undecodable_and_odd_names(here, spool):
         Path(os.fsdecode(name)).write_bytes(name)
     prepared, context = build([os.fsdecode(b"d\xff")], spool)
     assert list(context) == ["new\nline", "x\ufffd.txt", "x\ufffd.txt (2)"]
-    assert {value.encode("utf-8") for value in context.values()} >= {b"d\xef\xbf\xbd/new\nline"}
+    assert context["new\nline"] == "d\u00ff/new\nline"  # what is not UTF-8 at all is read as western text
     assert r"'new\nline'" in prepared.preview
     prepared.preview.encode()
     json.dumps([mount.source for mount in prepared.mounts], ensure_ascii=False).encode()
     prepared, context = build([os.fsdecode(b"one\xff")], spool)
-    assert context == "one\ufffd"
-    assert prepared.mounts[0].source.isascii()
+    assert context == "one\u00ff"
+    assert all(mount.source.isascii() for mount in prepared.mounts)
 
 
 def test_a_directory_with_a_door_to_the_host_is_not_mounted(here, spool):

@@ -28,6 +28,13 @@ def test_deep_research(isolated_env, sandbox, sandbox_env) -> None:
     assert "tools were called 24 times: {'search': 12, 'open_page': 12}" in ran.stdout
 
 
+def test_custom_loader(isolated_env, sandbox_env) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "examples.custom_loader", "--sandbox", "process"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("bob@example.org, cem@example.org; 3 messages in ")
+
+
 def test_the_transcript_of_the_live_display(isolated_env) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "examples.display_transcript"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)

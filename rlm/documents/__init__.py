@@ -1,0 +1,1 @@
+"""Documents as text: a limited process parses untrusted files, and what comes of it is cached by content."""
