@@ -235,9 +235,9 @@ def test_ctrl_c_ends_a_run_that_blocks_a_running_loop(agent) -> None:
 
 
 PUBLIC = """
-RLM AuthError BadReply Citation ConfigError EndpointError Failure Function InputError KernelDied McpServer ModelError
-ModelTimeout Price PromptTooLong ProtocolError RLMError RateLimited RunError RunResult RunUsage SandboxError
-SandboxUnavailable Settings Tool Usage UserError Value
+RLM AuthError BadReply BatchTask Citation ConfigError EndpointError Failure Function InputError KernelDied McpServer
+ModelError ModelTimeout Price PromptTooLong ProtocolError RLMError RateLimited RunError RunResult RunUsage SandboxError
+SandboxUnavailable Settings Tool Usage UserError Value read_tasks run_batch
 """
 
 
