@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.tree.conftest import FINISH, Stage, cell
+from tests.tree.test_typed import PNG
 
 pytestmark = pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
 
@@ -51,6 +52,26 @@ async def test_sound_goes_to_the_endpoint_and_not_into_the_trace(stage: Stage, t
     (call,) = stage.of("call.completed")
     assert call["prompt"]["audio"] == [{"format": "wav", "characters": len(part["input_audio"]["data"])}]
     assert part["input_audio"]["data"] not in json.dumps(stage.events)
+
+
+async def test_files_of_the_input_are_what_is_looked_at(stage: Stage, tmp_path: Path) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(recording())
+    (folder / "a.png").write_bytes(PNG)
+    seen: list[str] = []
+
+    def sub(request: Any) -> str:
+        seen.extend(part["type"] for part in user_parts(request)[1:])
+        return "seen"
+
+    root = cell(
+        "one = llm_query('?', images=[context['a.png']])\ntwo = llm_query('?', audio=context['media']['a.wav'])\n"
+        "answer['content'] = f'{one} {two}'\n" + FINISH
+    )
+    result = await stage.run({"root": root, "sub": sub}, inputs=[str(folder / "a.png"), str(folder)])
+    assert (result.answer, seen) == ("seen seen", ["image_url", "input_audio"])
+    assert "format: PNG" in stage.prompts("root")[0]
 
 
 async def test_images_and_sound_together_and_apart(stage: Stage) -> None:
