@@ -111,9 +111,6 @@ def test_mistakes_are_found_before_anything_is_spent(batch, tasks, models: Model
     assert batch()[0] == 0
 
 
-PRICED = {"RLM_PRICES": json.dumps({"root": {"input": 0, "output": 1000}, "sub": {"input": 0, "output": 1000}})}
-
-
 def test_a_cap_holds_for_all_runs_together(batch, tasks, monkeypatch: pytest.MonkeyPatch) -> None:
     price = {"input": 0, "output": 1000}
     monkeypatch.setenv("RLM_PRICES", json.dumps({"root": price, "sub": price}))
@@ -129,7 +126,7 @@ def test_a_cap_holds_for_all_runs_together(batch, tasks, monkeypatch: pytest.Mon
     assert code == 3
     assert before < summary["cost"] <= cap
     assert summary["without_result"]
-    assert summary["stop_reasons"].get("max_cost", 0) <= 2, "no further run is begun when one was cut short"
+    assert summary["stop_reasons"].get("max_cost", 0) <= 4, "those that were ready when the first was cut"
     code, out, _ = batch(*options, "--max-cost", 100, "--retry-failed")
     summary = json.loads(out)
     assert (code, summary["stop_reasons"]) == (0, {"answered": 6})
