@@ -47,7 +47,7 @@ BOUNDARIES = {
     "requests": {"kernels"},
     "jupyter_client": {"kernels"},
     "openai": {"models"},
-    "httpx": {"context.fetch", "commands"},
+    "httpx": {"context.fetch", "commands", "models"},
     "httpx2": {"models", "tools.mcp"},
     "mcp": {"tools.mcp", "tools.content", "mcpserver", "commands.mcp"},
     "aiohttp": {"models", "testing"},
