@@ -1,12 +1,14 @@
 """A Ray cluster of several machines on this one: `python -m tests.batches.cluster CPUS…`.
 
-Prints its address, then kills the machine whose number comes in on stdin, without a warning, and says so.
+Prints its address and the folder of its logs, then kills the machine whose number comes in on stdin, without a warning,
+and says so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -27,6 +29,7 @@ def main() -> None:
     )
     nodes = [cluster.add_node(num_cpus=each, **size) for each in others]
     _say(cluster.address)
+    _say(folder := cluster.head_node.get_session_dir_path())
     for line in sys.stdin:
         node = nodes[int(line)]
         for process in node.all_processes["raylet"]:
@@ -37,6 +40,7 @@ def main() -> None:
                     os.kill(pid, signal.SIGKILL)
         _say("killed")
     cluster.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _children(pid: int) -> list[int]:

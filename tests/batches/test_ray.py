@@ -21,6 +21,9 @@ ray = module("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
+KEY = "sk-a-key-that-nobody-may-see"
+
+
 class Machines:
     """The cluster's machines; the driver's, the head, runs nothing."""
 
@@ -36,6 +39,8 @@ class Machines:
             )
         self.commands: list[subprocess.Popen[bytes]] = []
         self.address = self._said()
+        self.folder = Path(self._said())
+        """Of Ray's logs."""
 
     def kill(self, number: int) -> None:
         assert self._process.stdin is not None
@@ -109,6 +114,7 @@ def test_a_clusters_runs_keep_to_one_cap_and_one_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     price = {"input": 0, "output": 1000}
+    monkeypatch.setenv("RLM_API_KEY", KEY)  # of the command alone: the cluster is up already
     monkeypatch.setenv("RLM_PRICES", json.dumps({"root": price, "sub": price}))
     tasks(*(f"t{number}" for number in range(12)))
     models.delay = 0.3
@@ -121,12 +127,15 @@ def test_a_clusters_runs_keep_to_one_cap_and_one_limit(
     assert 0 < summary["cost"] <= cap
     assert summary["without_result"]
     assert server.max_in_flight <= 4
-    key = "sk-a-key-that-nobody-may-see"
     process = on_ray(server, isolated_env, machines, *options, "--retry-failed")
     out, err = process.communicate(timeout=180)
     assert (process.returncode, json.loads(out)["stop_reasons"]) == (0, {"answered": 12}), err.decode()
     assert server.max_in_flight <= 4
-    assert key not in err.decode()
+    assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}
+    written = [path for path in machines.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert written
+    assert not [path for path in written if KEY.encode() in path.read_bytes()], "Ray's logs hold no key"
+    assert KEY not in err.decode()
 
 
 def test_a_run_that_fits_no_machine_is_refused(

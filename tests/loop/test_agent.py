@@ -237,7 +237,7 @@ def test_ctrl_c_ends_a_run_that_blocks_a_running_loop(agent) -> None:
 PUBLIC = """
 RLM AuthError BadReply BatchTask Citation ConfigError EndpointError Failure Function InputError KernelDied McpServer
 ModelError ModelTimeout Price PromptTooLong ProtocolError RLMError RateLimited RunError RunResult RunUsage SandboxError
-SandboxUnavailable Settings Tool Usage UserError Value read_tasks run_batch
+SandboxUnavailable Settings Tool Usage UserError Value read_tasks register_loader run_batch
 """
 
 
