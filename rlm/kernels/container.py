@@ -21,7 +21,7 @@ from rlm.protocols import Death
 if TYPE_CHECKING:
     import docker
 
-_OOM_GRACE = 0.1
+_OOM_GRACE = 1.0
 """Seconds that the engine's word of an out-of-memory kill may come after that of the exit."""
 
 
