@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rlm.errors import InputError
+from rlm.errors import ConfigError, InputError
 from rlm.result import RunResult
 
 FILE = "rows.jsonl"
@@ -105,6 +107,22 @@ class RowFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from playing into this folder. Raises `ConfigError` if one does."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"cannot write to {self.path.parent}: {error.strerror or error}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise ConfigError(f"another process plays into {self.path.parent}") from None
+        finally:
+            os.close(fd)
 
     def read(self) -> list[Row]:
         """The latest row of each key, in the order of the file. A line that was cut off is left out.

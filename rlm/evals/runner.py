@@ -92,10 +92,11 @@ def rows_of(plan: Plan, rows: Sequence[Row]) -> list[Row]:
 async def play(plan: Plan, progress: Callable[[Progress], None] = lambda _: None) -> list[Row]:
     """Try what has no row yet; returns all rows of the plan.
 
-    Raises `ConfigError` for settings that make no run, `InputError` for a file of rows that cannot be read. Where the
-    cost cap ends it, what was not tried has no row.
+    Raises `ConfigError` for settings that make no run or a folder into which another process plays, and `InputError`
+    for a file of rows that cannot be read. Where the cost cap ends it, what was not tried has no row.
     """
-    return await _Evaluation(plan, progress).play()
+    with RowFile(plan.out).held():
+        return await _Evaluation(plan, progress).play()
 
 
 class _Evaluation:

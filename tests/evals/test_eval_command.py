@@ -11,6 +11,7 @@ import pytest
 
 from rlm.commands import app
 from rlm.evals import runner
+from rlm.evals.rows import RowFile
 from rlm.testing import Fault, ScriptedModelServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")]
@@ -30,6 +31,14 @@ def evaluate(isolated_env: Path, capfd: pytest.CaptureFixture[str]) -> Callable[
 
 def rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path("out/rows.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_one_process_at_a_time_plays_into_a_folder(evaluate) -> None:
+    arguments = ("--arms", "rlm", "--model", "scripted", "--n", 1)
+    with RowFile(Path("out")).held():
+        code, _, err = evaluate(*arguments)
+        assert (code, "another process plays into" in err, rows()) == (2, True, [])
+    assert evaluate(*arguments)[0] == 0
 
 
 def test_from_the_generator_to_the_report(evaluate) -> None:
