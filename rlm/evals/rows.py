@@ -113,7 +113,7 @@ class RowFile:
         """Keep other processes from playing into this folder. Raises `ConfigError` if one does."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise ConfigError(f"cannot write to {self.path.parent}: {error.strerror or error}") from error
         try:

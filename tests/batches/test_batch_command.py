@@ -19,7 +19,7 @@ from rlm.commands import app
 from rlm.testing import ScriptedModelServer
 from tests.batches.conftest import Models, answer_of, line
 
-pytestmark = pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")]
 ROOT = Path(__file__).resolve().parents[2]
 Ran = tuple[int, str, str]
 

@@ -15,7 +15,7 @@ from examples.display_transcript import Terminal
 from rlm.testing import Reply
 from tests.cli.conftest import options
 
-pytestmark = pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:the process sandbox:UserWarning")]
 ROOT = Path(__file__).resolve().parents[2]
 RICHS_OWN = re.compile(rb"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[[12]?[AK]|\r")
 """Colours, the cursor, drawing anew."""
