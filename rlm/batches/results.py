@@ -9,7 +9,6 @@ All of it is readable by its owner only.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlm.batches import folderlock
 from rlm.errors import ConfigError, InputError, RLMError
 from rlm.result import RunResult
 from rlm.trace.records import redactor
@@ -59,12 +59,10 @@ class Folder:
         except OSError as error:
             raise ConfigError(f"cannot write to {self.path}: {error.strerror or error}") from error
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folderlock.take(self._fd, self.path, what="a batch")
             self._read()
-        except BaseException as error:
+        except BaseException:
             os.close(self._fd)
-            if isinstance(error, BlockingIOError):
-                raise ConfigError(f"another process plays a batch into {self.path}") from None
             raise
 
     def close(self) -> None:

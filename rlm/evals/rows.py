@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from rlm.batches import folderlock
 from rlm.errors import ConfigError, InputError
 from rlm.result import RunResult
 
@@ -117,10 +117,8 @@ class RowFile:
         except OSError as error:
             raise ConfigError(f"cannot write to {self.path.parent}: {error.strerror or error}") from error
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folderlock.take(fd, self.path.parent, what="an evaluation")
             yield
-        except BlockingIOError:
-            raise ConfigError(f"another process plays into {self.path.parent}") from None
         finally:
             os.close(fd)
 

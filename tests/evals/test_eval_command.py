@@ -37,7 +37,7 @@ def test_one_process_at_a_time_plays_into_a_folder(evaluate) -> None:
     arguments = ("--arms", "rlm", "--model", "scripted", "--n", 1)
     with RowFile(Path("out")).held():
         code, _, err = evaluate(*arguments)
-        assert (code, "another process plays into" in err) == (2, True)
+        assert (code, "another process plays an evaluation into" in err) == (2, True)
     assert evaluate(*arguments)[0] == 0
 
 
