@@ -19,9 +19,9 @@ from rlm.briefing import REPL_NAMES, guest_config, system_prompt
 from rlm.budget import Ledger, Limits
 from rlm.calls.cache import ReplyCache, SqliteCache
 from rlm.calls.scheduler import Scheduler
-from rlm.citations import Cited, cite, uncited
+from rlm.citations import Cited, Citer
 from rlm.config import Settings
-from rlm.context import Choice, Item, PreparedInput, prepare
+from rlm.context import Choice, PreparedInput, prepare
 from rlm.errors import ConfigError, PromptTooLong, RunError, UserError
 from rlm.events import SCHEMA_VERSION, EventLog, Sink
 from rlm.gates import Gate, GateClosed
@@ -91,7 +91,7 @@ class Run:
         if record is not None:
             self._take_up(record)
         self._trace: TraceWriter | None = None
-        self._items: tuple[Item, ...] = ()
+        self._citer: Citer | None = None
         self._rollout: Rollout | PlainChat | None = None
         self._task: asyncio.Task[Any] | None = None
         self._interrupted = False
@@ -186,9 +186,10 @@ class Run:
     async def _answer(self, folder: Path) -> Outcome:
         settings = self._settings
         prepared = await self._prepared(folder)
-        if settings.cite and not prepared.items:
-            raise ConfigError("cite: there is no input to quote from")
-        self._items = prepared.items
+        if settings.cite:
+            if not prepared.items:
+                raise ConfigError("cite: there is no input to quote from")
+            self._citer = Citer(prepared.items)
         try:
             prompt = await self._plain_prompt(prepared)
         except PromptTooLong:
@@ -231,8 +232,8 @@ class Run:
                 past=self._past,
             )
             wanted: dict[str, Any] = {}
-            if settings.cite:
-                wanted = {"note": render("cite", plain=False), "complaint": partial(uncited, prepared.items)}
+            if self._citer:
+                wanted = {"note": render("cite", plain=False), "complaint": self._citer.complaint}
             desk = await stack.enter_async_context(tree.kernel())
             if self._events.holding:
                 await asyncio.shield(desk.started)
@@ -364,9 +365,7 @@ class Run:
 
     async def _cited(self, answer: str) -> Cited | None:
         """The answer with its quotations looked up, if that is wanted."""
-        if not self._settings.cite:
-            return None
-        return await threads.watch(partial(cite, answer, self._items), name="rlm-cite")
+        return await self._citer.cited(answer) if self._citer else None
 
     def _completion(self, outcome: Outcome, cited: Cited | None = None) -> RunResult:
         """The result, told as the last event."""

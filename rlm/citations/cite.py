@@ -53,13 +53,25 @@ def cite(answer: str, items: Iterable[Item], *, seconds: float = SECONDS) -> Cit
     return Cited(numbered(answer, quotes, citations), tuple(citations))
 
 
-async def uncited(items: Iterable[Item], answer: str) -> str:
-    """What the model is told of an answer that quotes nothing, or what is not there; empty if all is well."""
-    cited = await threads.watch(partial(cite, answer, items), name="rlm-cite")
-    missing = [quote if len(quote := each.quote) <= SHOWN else f"{quote[:SHOWN]}…" for each in cited.missing]
-    if cited.citations and not missing:
-        return ""
-    return render("uncited", missing=missing[:MAX_SHOWN], more=max(0, len(missing) - MAX_SHOWN))
+class Citer:
+    """Cites the answers of one run, each in a thread. The same answer again is not looked up again."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = items
+        self._latest: tuple[str, Cited] | None = None
+
+    async def cited(self, answer: str) -> Cited:
+        if self._latest is None or self._latest[0] != answer:
+            self._latest = answer, await threads.watch(partial(cite, answer, self._items), name="rlm-cite")
+        return self._latest[1]
+
+    async def complaint(self, answer: str) -> str:
+        """What the model is told of an answer that quotes nothing, or what is not there; empty if all is well."""
+        cited = await self.cited(answer)
+        missing = [quote if len(quote := each.quote) <= SHOWN else f"{quote[:SHOWN]}…" for each in cited.missing]
+        if cited.citations and not missing:
+            return ""
+        return render("uncited", missing=missing[:MAX_SHOWN], more=max(0, len(missing) - MAX_SHOWN))
 
 
 def _places(search: Search, quotes: Sequence[Quote]) -> tuple[dict[Quote, Place], bool]:

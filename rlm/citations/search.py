@@ -58,6 +58,7 @@ class Search:
     def __init__(self, found_in: list[Document], out_of_time: Callable[[], bool]) -> None:
         self._documents = found_in
         self._out_of_time = out_of_time
+        self._patterns: dict[tuple[str, tuple[str, ...]], list[Pattern]] = {}
 
     def find(self, quotes: Iterable[str], *, within: Callable[[str], bool] | None = None) -> dict[str, Place]:
         """The first place of each quotation that is there, in documents whose names are `within`.
@@ -84,7 +85,7 @@ class Search:
                 if marked is None and b"\0" in head:
                     return {}
                 known = (marked,) if marked else CODECS
-                looked_for = [(quote, pattern) for quote in quotes for pattern in patterns(quote, known)]
+                looked_for = [(quote, pattern) for quote in quotes for pattern in self._patterns_of(quote, known)]
                 hits = self._hits(fd, looked_for, exact=exact)
                 return {
                     quote: Place(document.name, *self._measured(fd, start, end, codec), exact)
@@ -92,6 +93,12 @@ class Search:
                 }
         except OSError:
             return {}  # it has gone since: then the quotation is not found
+
+    def _patterns_of(self, quote: str, codecs_: tuple[str, ...]) -> list[Pattern]:
+        """Made once: an input may have thousands of documents."""
+        if (quote, codecs_) not in self._patterns:
+            self._patterns[quote, codecs_] = patterns(quote, codecs_)
+        return self._patterns[quote, codecs_]
 
     def _hits(self, fd: int, looked_for: list[tuple[str, Pattern]], *, exact: bool) -> dict[str, tuple[int, int, str]]:
         """The first hit of each quotation: bytes from and to, and the encoding."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm.citations import cite, search
+from rlm.citations import Citer, cite, search
 from rlm.context import prepare
 
 
@@ -94,6 +94,15 @@ def test_a_file_that_has_gone(tmp_path, book):
     prepared = prepare([str(book)], spool_dir=tmp_path / "spool")
     book.unlink()
     assert cite("<quote>First line</quote>", prepared.items).citations[0].status == "missing"
+
+
+async def test_the_same_answer_is_looked_up_once(tmp_path, book):
+    citer = Citer(prepare([str(book)], spool_dir=tmp_path / "spool").items)
+    first = await citer.cited("<quote>First line</quote>")
+    book.unlink()
+    assert await citer.complaint("<quote>First line</quote>") == ""
+    assert await citer.cited("<quote>First line</quote>") is first
+    assert "- First line" in await citer.complaint("again: <quote>First line</quote>")
 
 
 def test_out_of_time_is_not_missing(tmp_path, book):
