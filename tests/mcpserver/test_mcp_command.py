@@ -22,7 +22,7 @@ from tests.cli.conftest import start as start
 from tests.serve.conftest import answer, cell, wait_until
 
 mcp = needs.module("mcp")
-pytestmark = pytest.mark.mcp
+pytestmark = [pytest.mark.mcp, pytest.mark.slow]
 
 BATCH = cell("print(llm_batch(['one', 'two']))")
 

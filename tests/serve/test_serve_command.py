@@ -22,6 +22,7 @@ from tests.cli.conftest import options
 from tests.needs import lacking
 from tests.serve.conftest import answer, cell, question, wait_until
 
+pytestmark = pytest.mark.slow
 KEY = "sk-a-key-for-the-tests"
 
 
